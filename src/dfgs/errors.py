@@ -1,0 +1,22 @@
+"""The one exception family: what a user can mend is a `DfgsError`, anything else is a bug."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DfgsError(Exception):
+    """A user's mistake; its message is one line: what, where, the value, what would be right.
+
+    The command line prints it as `error: …` and exits with status 2; other exceptions keep their traceback.
+    """
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean 'x'?)` with the name nearest to `name`, else ` (known: …)`.
+
+    >>> did_you_mean("dgfs", ["dfgs", "pk"])
+    " (did you mean 'dfgs'?)"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else f" (known: {', '.join(names)})"
