@@ -1,0 +1,100 @@
+"""The Market-1501 layout, real or drawn: `bounding_box_train`, `bounding_box_test` and `query` folders of JPEG files."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from dfgs.datasets.base import Dataset, Images
+from dfgs.errors import DfgsError
+
+FOLDERS = ("bounding_box_train", "bounding_box_test", "query")
+NAME = re.compile(r"(-1|\d{4})_c(\d+)s(\d+)_(\d+)_(\d+)\.jpg")
+JUNK, DISTRACTOR = -1, 0
+
+
+class Market1501(Dataset):
+    """Market-1501 (Zheng et al., ICCV 2015): names `PPPP_cCsS_FFFFFF_NN.jpg` of id, camera, sequence, frame, box.
+
+    Example: `Market1501("market1501", Path("Market-1501-v15.09.15")).train()` has 12,936 images of 751 identities.
+
+    Junk boxes (id -1) are never returned; distractors (id 0) stay in the gallery. `validation` identities, the last
+    ones of the training folder, are held out as the split `val`: their first image per camera is the query, the
+    others are the gallery. Split `test` is the published one. `half-0` … `half-9` are ten seeded random halves of the
+    test identities, each with the distractors. Raises `DfgsError` for a folder that is missing, empty or of another layout.
+    """
+
+    def __init__(self, name: str, root: Path, *, validation: int = 0) -> None:
+        super().__init__(name, root)
+        self.validation = validation
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """`test`, ten seeded halves of it, and `val` where identities were held out."""
+        halves = tuple(f"half-{i}" for i in range(10))
+        return ("test", *halves, *(("val",) if self.validation else ()))
+
+    def train(self) -> Images:
+        """Return the images of `bounding_box_train` whose identities are not held out."""
+        images = self._read("bounding_box_train")
+        return images.select(~np.isin(images.pids, self._held_out(images)))
+
+    def query(self, split: str) -> Images:
+        """Return the query images of `split`."""
+        self.check_split(split)
+        if split == "val":
+            images, first = self._validation()
+            return images.select(first)
+        return self._half(self._read("query"), split)
+
+    def gallery(self, split: str) -> Images:
+        """Return the gallery images of `split`: distractors kept, junk left out."""
+        self.check_split(split)
+        if split == "val":
+            images, first = self._validation()
+            return images.select(~first)
+        return self._half(self._read("bounding_box_test"), split)
+
+    def _read(self, folder: str) -> Images:
+        path = self.root / folder
+        if not path.is_dir():
+            found = sorted(p.name for p in self.root.iterdir())[:6] if self.root.is_dir() else "no such folder"
+            raise DfgsError(
+                f"dataset {self.name!r}: {self.root} must hold the folders {', '.join(FOLDERS)}; found {found}"
+            )
+        names = sorted(p.name for p in path.iterdir() if p.suffix == ".jpg" and not p.name.startswith("."))
+        rows = []
+        for name in names:
+            match = NAME.fullmatch(name)
+            if match is None:
+                raise DfgsError(f"dataset {self.name!r}: {path / name} is not named like 0002_c1s1_000451_03.jpg")
+            pid, camid = int(match[1]), int(match[2])
+            if pid != JUNK:
+                rows.append((path / name, pid, camid))
+        if not rows:
+            raise DfgsError(f"dataset {self.name!r}: {path} holds no image named like 0002_c1s1_000451_03.jpg")
+        return Images.of(rows)
+
+    def _held_out(self, images: Images) -> np.ndarray:
+        identities = np.unique(images.pids)
+        if self.validation >= len(identities):
+            raise DfgsError(
+                f"dataset {self.name!r}: validation={self.validation} leaves none of the {len(identities)} training identities"
+            )
+        return identities[len(identities) - self.validation :]
+
+    def _validation(self) -> tuple[Images, np.ndarray]:
+        """Held-out images and a mask of the first one of every (identity, camera)."""
+        images = self._read("bounding_box_train")
+        images = images.select(np.isin(images.pids, self._held_out(images)))
+        _, first = np.unique(np.stack([images.pids, images.camids]), axis=1, return_index=True)
+        return images, np.isin(np.arange(len(images)), first)
+
+    def _half(self, images: Images, split: str) -> Images:
+        if split == "test":
+            return images
+        identities = np.setdiff1d(np.unique(self._read("query").pids), [DISTRACTOR])
+        half = np.random.default_rng([1501, int(split.removeprefix("half-"))]).permutation(identities)[
+            : len(identities) // 2
+        ]
+        return images.select(np.isin(images.pids, [DISTRACTOR, *half]))
