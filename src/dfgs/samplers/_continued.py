@@ -1,0 +1,101 @@
+"""Epochs of a fixed number of batches over passes of any length."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from dfgs.errors import DfgsError
+from dfgs.samplers._labels import Ids
+from dfgs.samplers.base import BatchSampler, PassStatistics, check_count
+
+
+class ContinuedPasses:
+    """Exactly `iterations` batches per epoch; a pass goes on across epochs and the next begins when it is used up.
+
+    Example: `DataLoader(images, batch_sampler=ContinuedPasses(sampler, 100, before_pass))`.
+
+    So every sampler trains on the same number of batches, and none is cut off after the start of its passes, where a
+    walk over look-alikes is hardest. `before_pass(sampler, pass_index)` is called when a pass begins and gives a graph
+    sampler its features. Raises `DfgsError` if a pass has no batch.
+    """
+
+    def __init__(
+        self, sampler: BatchSampler, iterations: int, before_pass: Callable[[BatchSampler, int], None] | None = None
+    ) -> None:
+        check_count("iterations", iterations, 1)
+        self.sampler, self.iterations, self.before_pass = sampler, iterations, before_pass
+        self._pass_index, self._position = -1, 0
+        self._batches: Ids = np.empty((0, sampler.batch_size), dtype=np.int64)
+        self._served: list[Ids] = []
+        self._restarts = 0
+        self.passes = 0
+        """Passes that began in the latest epoch."""
+
+    def __len__(self) -> int:
+        return self.iterations
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for segment in self.segments():
+            yield from segment
+
+    def segments(self) -> Iterator[list[list[int]]]:
+        """Yield the epoch's batches in runs that belong to one pass.
+
+        The next pass begins only when the next run is asked for, so that a loader that reads ahead within a run never
+        makes a graph from an older model than a loader that does not.
+        """
+        self._served, self._restarts, self.passes = [], 0, 0
+        missing = self.iterations
+        while missing:
+            if self._position == len(self._batches):
+                self._begin_pass()
+            run = self._batches[self._position : self._position + missing]
+            self._position += len(run)
+            missing -= len(run)
+            self._served += list(run)
+            yield run.tolist()
+
+    @property
+    def statistics(self) -> PassStatistics:
+        """Counts of the batches of the latest epoch; `restarts` are those of the passes that began in it."""
+        images = np.array(self._served, dtype=np.int64).reshape(-1, self.sampler.batch_size)
+        return PassStatistics.of(self.sampler.labels, images, self._restarts)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs, JSON-able: the index of the pass, its position, its batches still to come.
+
+        The batches themselves, because the model whose features drew them has moved on. Take it between epochs: within
+        one, a data loader with workers draws ahead.
+        """
+        remaining = self._batches[self._position :].tolist()
+        return {"pass_index": self._pass_index, "position": self._position, "remaining": remaining}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken; `DfgsError` if its batches are not of this sampler's size and images."""
+        size, images = self.sampler.batch_size, len(self.sampler.labels)
+        remaining = np.array(state["remaining"] or np.empty((0, size)), dtype=np.int64)
+        if remaining.size and (remaining.shape[1] != size or remaining.max() >= images):
+            raise DfgsError(
+                f"sampler state: batches of {remaining.shape[1]} out of at least {remaining.max() + 1} images, "
+                f"expected batches of {size} out of {images}; it belongs to another run"
+            )
+        self._pass_index, self._position = state["pass_index"], state["position"]
+        # Batches served before the state was taken are never read again; their places keep the position true.
+        served = np.zeros((self._position, size), dtype=np.int64)
+        self._batches = np.concatenate([served, remaining])
+
+    def _begin_pass(self) -> None:
+        self._pass_index += 1
+        self.sampler.set_epoch(self._pass_index)
+        if self.before_pass is not None:
+            self.before_pass(self.sampler, self._pass_index)
+        drawn = self.sampler.current_pass()
+        if not len(drawn.images):
+            raise DfgsError(
+                f"{type(self.sampler).__name__}: pass {self._pass_index} has no batch; the walk ends before "
+                f"{self.sampler.identities_per_batch} identities are met, so allow it to restart"
+            )
+        self._batches, self._position = drawn.images, 0
+        self._restarts += drawn.restarts
+        self.passes += 1

@@ -1,0 +1,244 @@
+"""What every registered sampler promises (`dfgs.samplers.base.BatchSampler`), on random datasets."""
+
+import inspect
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dfgs.errors import DfgsError
+from dfgs.samplers import REGISTRY
+from dfgs.samplers.base import Labels
+
+NAMES = REGISTRY.names()
+IDENTITY_SAMPLERS = [name for name in NAMES if REGISTRY.load(name).is_identity_sampler]
+EXAMPLES = 200
+
+
+@dataclass(frozen=True)
+class World:
+    """A drawn training set, the features of its identities, and batch settings that it can meet."""
+
+    labels: Labels
+    features: dict[str, np.ndarray]
+    instances: int
+    batch_size: int
+
+    def sampler(self, name, *, seed=0, epoch=0, **arguments):
+        """Make a sampler that is ready to iterate."""
+        settings = {"batch_size": self.batch_size, "instances": self.instances, "seed": seed} | arguments
+        sampler = REGISTRY.load(name)(self.labels, **settings)
+        return self.ready(sampler, epoch)
+
+    def ready(self, sampler, epoch):
+        """Choose the epoch and give a graph sampler its features."""
+        sampler.set_epoch(epoch)
+        request = sampler.feature_request(epoch)
+        if request is not None:
+            chosen = {kind: self.features[kind] for kind in request.kinds}
+            sampler.set_features(identities=self.labels.identities, **chosen)
+        return sampler
+
+
+def draw_world(seed, *, identities, most_images, cameras, domains, instances, share, pieces, least_images=1):
+    """Draw a world: any pids, shuffled images, look-alike groups, each domain with enough identities for a batch."""
+    rng = np.random.default_rng(seed)
+    names = rng.choice(np.arange(-5, 3 * identities), size=identities, replace=False)
+    counts = rng.integers(least_images, max(most_images, least_images) + 1, size=identities)
+    rows = rng.permutation(np.repeat(np.arange(identities), counts))
+    order = np.argsort(np.argsort(names))
+    labels = Labels(names[rows], rng.integers(0, cameras, size=len(rows)), order[rows] % domains)
+    groups = 20 * rng.standard_normal((pieces, 3))
+    image = (groups[rng.integers(0, pieces, size=identities)] + rng.standard_normal((identities, 3))).astype(np.float32)
+    text = rng.standard_normal((identities, 5)).astype(np.float32)
+    number = max(1, min(int(share * (identities // domains)), len(rows) // instances))
+    return World(labels, {"image": image, "text": text}, instances, number * instances)
+
+
+def worlds(least_images=1):
+    """Random worlds with at least 14 identities, so that the default of 10 + 2 neighbours can be met."""
+    return st.builds(
+        draw_world,
+        st.integers(0, 2**32),
+        identities=st.integers(14, 40),
+        most_images=st.integers(1, 11),
+        cameras=st.integers(1, 5),
+        domains=st.integers(1, 3),
+        instances=st.integers(1, 5),
+        share=st.floats(0, 1),
+        pieces=st.integers(1, 6),
+        least_images=st.just(least_images),
+    )
+
+
+def middling_world(least_images=1):
+    """A world with room for many different passes."""
+    return draw_world(
+        5,
+        identities=40,
+        most_images=9,
+        cameras=3,
+        domains=2,
+        instances=3,
+        share=0.3,
+        pieces=2,
+        least_images=least_images,
+    )
+
+
+def world_for(name):
+    """The middling world, with two images of everyone where the sampler asks for them."""
+    return middling_world(REGISTRY.load(name).least_images)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batches_have_exactly_the_promised_shape(name):
+    sampler_class = REGISTRY.load(name)
+
+    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+    @given(world=worlds(sampler_class.least_images), seed=st.integers(0, 99))
+    def check(world, seed):
+        sampler = world.sampler(name, seed=seed)
+        batches = list(sampler)
+        assert len(sampler) == len(batches)
+        for batch in batches:
+            assert type(batch) is list
+            assert all(type(index) is int for index in batch)
+            assert len(batch) == world.batch_size
+            assert all(0 <= index < len(world.labels) for index in batch)
+            if sampler.is_identity_sampler:
+                check_identities(world, batch)
+        check_statistics(world, sampler, batches)
+
+    check()
+
+
+def check_identities(world, batch):
+    """P different identities with K images each, an image twice only where an identity has too few."""
+    drawn = {}
+    for index in batch:
+        drawn.setdefault(int(world.labels.pids[index]), []).append(index)
+    assert len(drawn) == world.batch_size // world.instances
+    for pid, images in drawn.items():
+        owned = int(np.sum(world.labels.pids == pid))
+        assert len(images) == world.instances
+        if owned >= world.instances:
+            assert len(set(images)) == world.instances
+
+
+def check_statistics(world, sampler, batches):
+    """The counts of the pass, recounted one by one."""
+    drawn = [index for batch in batches for index in batch]
+    served = {int(world.labels.pids[index]) for index in drawn}
+    statistics = sampler.statistics
+    assert statistics.batches == len(batches)
+    assert statistics.identities_served == len(served)
+    assert statistics.unserved == len(set(world.labels.pids.tolist()) - served)
+    assert statistics.images_served == len(set(drawn))
+    assert statistics.images_repeated == len(drawn) - len(set(drawn))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_and_epoch_give_the_same_batches_and_others_differ(name):
+    world = world_for(name)
+    first = list(world.sampler(name, seed=3, epoch=7))
+    assert first
+    assert list(world.sampler(name, seed=3, epoch=7)) == first
+    assert list(world.sampler(name, seed=3, epoch=8)) != first
+    assert list(world.sampler(name, seed=4, epoch=7)) != first
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sampler_comes_back_to_the_same_batches_after_other_epochs(name):
+    world = world_for(name)
+    sampler = world.sampler(name, epoch=2)
+    second = list(sampler)
+    list(world.ready(sampler, 5))
+    assert list(world.ready(sampler, 2)) == second
+    assert list(sampler) == second
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_global_random_state_is_neither_read_nor_changed(name):
+    world = world_for(name)
+    passes = []
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)
+        before = random.getstate(), np.random.get_state()[1].tolist()
+        passes.append(list(world.sampler(name)))
+        assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    assert passes[0] == passes[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_identities_with_one_image_are_served_or_refused_by_name(name):
+    labels = Labels(np.arange(30), np.zeros(30, dtype=int), np.zeros(30, dtype=int))
+    features = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
+    world = World(labels, {"image": features, "text": features}, instances=4, batch_size=20)
+    if REGISTRY.load(name).least_images > 1:
+        with pytest.raises(
+            DfgsError, match=r"pid 0 has 1 image, 30 such identities in all; this sampler needs at least 2"
+        ):
+            world.sampler(name)
+    else:
+        sampler = world.sampler(name)
+        assert all(len(batch) == 20 for batch in sampler)
+        # Up to the last partial batch: 5 identities, or 20 images.
+        assert sampler.statistics.unserved < (5 if sampler.is_identity_sampler else 20)
+
+
+@pytest.mark.parametrize("name", IDENTITY_SAMPLERS)
+def test_impossible_batch_settings_are_refused_with_both_numbers(name):
+    world = world_for(name)
+    with pytest.raises(DfgsError, match=r"batch_size=62 is not a multiple of instances=4; choose 60 or 64"):
+        world.sampler(name, batch_size=62, instances=4)
+    with pytest.raises(DfgsError, match=r"needs 41 identities, the training set has 40; .* at most 80"):
+        world.sampler(name, batch_size=82, instances=2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("argument", ["batch_size", "instances", "seed"])
+def test_numbers_that_are_no_counts_are_refused_by_name(name, argument):
+    for value in (-1, 1.5, True, "4"):
+        with pytest.raises(DfgsError, match=f"{argument}={value!r} must be a whole number"):
+            world_for(name).sampler(name, **{argument: value})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_graph_sampler_asks_for_features_and_stops_without_them_and_others_refuse_them(name):
+    world = world_for(name)
+    sampler = REGISTRY.load(name)(world.labels, batch_size=world.batch_size, instances=world.instances, seed=0)
+    request = sampler.feature_request(0)
+    if request is None:
+        assert not sampler.graph
+        with pytest.raises(DfgsError, match="uses no features"):
+            sampler.set_features(identities=world.labels.identities, image=world.features["image"])
+    else:
+        assert set(request.kinds) == sampler.graph
+        with pytest.raises(DfgsError, match="features; call set_features"):
+            next(iter(sampler))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docstring_names_source_and_cost_and_every_own_argument(name):
+    sampler_class = REGISTRY.load(name)
+    text = inspect.getdoc(sampler_class)
+    assert "Source" in text
+    assert "Cost" in text
+    own = set(inspect.signature(sampler_class).parameters) - {"labels", "batch_size", "instances", "seed"}
+    if "same arguments" not in text:
+        assert all(f"`{argument}`" in text for argument in own)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_data_loader_takes_the_sampler_as_it_is(name):
+    data = pytest.importorskip("torch.utils.data")
+    world = world_for(name)
+    sampler = world.sampler(name)
+    loader = data.DataLoader(range(len(world.labels)), batch_sampler=sampler)
+    assert len(loader) == len(sampler)
+    assert [batch.tolist() for batch in loader] == list(sampler)
