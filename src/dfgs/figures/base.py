@@ -1,0 +1,168 @@
+"""What all figures share: their data, one style (colour-blind safe, readable in grey), panels, and saving."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import matplotlib.style
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dfgs.provenance import whole_file
+from dfgs.results import REFERENCE
+from dfgs.stats import Transfer, transfer_label
+
+Name = TypeVar("Name", bound=Hashable)
+Dash = tuple[float, tuple[float, ...]]
+
+# Okabe and Ito's palette without yellow, which is too pale for a line on white, and without black, which is kept for
+# references and averages.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", ">", "<", "p", "*")
+DASHES: tuple[Dash, ...] = ((0, ()), (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+PNG_DPI = 150
+LETTER = 0.075
+"""Width of a letter in inches, on the safe side."""
+STYLE = {
+    "font.size": 9.0,
+    "axes.titlesize": 9.0,
+    "axes.labelsize": 9.0,
+    "figure.titlesize": 10.0,
+    "legend.fontsize": 8.5,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 5.0,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one name is drawn in every panel of a figure; no two of the first 30 names share colour and dash."""
+
+    colour: str
+    marker: str
+    dash: Dash
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FigureData:
+    """What a figure may draw: the long rows and training curves of one experiment.
+
+    `metrics` has `dfgs.results.COLUMNS`; `curves` has `source, model, sampler, seed, epoch` and the columns of the
+    runs' `curve.csv`. `samplers` is the order of the legend. `settings` gives for each sampler `{"class": name,
+    "args": {…}}` with *all* arguments of the class, defaults filled in. `within` holds the transfers to a source's own
+    test identities.
+    """
+
+    metrics: pd.DataFrame
+    curves: pd.DataFrame
+    experiment: str
+    samplers: tuple[str, ...]
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    within: frozenset[Transfer] = frozenset()
+
+    def trained(self, metric: str) -> pd.DataFrame:
+        """Return the rows of `metric` that come from trained models."""
+        return self.metrics[(self.metrics["metric"] == metric) & (self.metrics["sampler"] != REFERENCE)]
+
+
+class Drawing(ABC):
+    """A figure of the report: a title, whether it applies to an experiment, and one hook, `compose`."""
+
+    title: ClassVar[str]
+
+    @abstractmethod
+    def applies(self, data: FigureData) -> bool:
+        """Tell whether `data` has anything for this figure to show."""
+
+    @abstractmethod
+    def compose(self, figure: Figure, data: FigureData) -> str:
+        """Draw `data` on the empty `figure` and return the line under its title; the style is on."""
+
+    def draw(self, data: FigureData) -> Figure:
+        """Return the finished figure; the same data give the same picture whatever the user's matplotlib settings."""
+        with style():
+            figure = Figure(layout="constrained")
+            FigureCanvasAgg(figure)
+            below = self.compose(figure, data)
+            figure.suptitle(f"{self.title}, experiment {data.experiment}\n{below}")
+        return figure
+
+
+def style() -> AbstractContextManager[None]:
+    """Return the context in which figures are made and saved: matplotlib's defaults with `STYLE`."""
+    return matplotlib.style.context(["default", STYLE])
+
+
+def save(figure: Figure, stem: Path | str) -> None:
+    """Write `figure` to `stem` + `.png` (150 dpi) and `.pdf`, whole or not at all; equal figures give equal bytes."""
+    stem = Path(stem)
+    png, pdf = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "pdf"))
+    # Dates and the library's name would make two equal pictures differ.
+    anonymous = {"Creator": None, "Producer": None, "CreationDate": None}
+    with style(), whole_file(png) as png_part, whole_file(pdf) as pdf_part:
+        figure.savefig(png_part, format="png", dpi=PNG_DPI, metadata={"Software": None})
+        figure.savefig(pdf_part, format="pdf", metadata=anonymous)
+
+
+def looks(names: Sequence[Name]) -> dict[Name, Look]:
+    """Give each name a colour, a marker and a dash, by its place in `names`."""
+    return {
+        name: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
+        for i, name in enumerate(names)
+    }
+
+
+def panels(
+    figure: Figure, count: int, columns: int, size: tuple[float, float], sharey: bool | Literal["row"] = False
+) -> list[Axes]:
+    """Size `figure` for `count` panels of `size` inches, `columns` in a row, and return them.
+
+    The last row may be short. `sharey` shares the vertical axis among all panels or, as `"row"`, along each row.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    # An inch for the labels on the left, half an inch for the title.
+    figure.set_size_inches(max(columns * size[0] + 1.0, 5.5), rows * size[1] + 0.5)
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel())
+    for spare in axes[count:]:
+        spare.remove()
+    return axes[:count]
+
+
+def room_for(labels: Iterable[str], columns: int) -> float:
+    """Return by how many inches each of `columns` panels must be wider for the tick labels left of the first."""
+    return max(0.0, LETTER * max(map(len, labels)) - 0.8) / columns
+
+
+def legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Add a legend below the panels, in as many columns as fit, and make the figure taller by its rows."""
+    width, height = figure.get_size_inches()
+    entry = 0.6 + LETTER * max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, min(len(handles), int(width / entry)))
+    rows = -(-len(handles) // columns)
+    figure.set_size_inches(width, height + 0.1 + 0.2 * rows)
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
+
+
+def panel_title(model: str | None, transfer: Transfer, within: Collection[Transfer]) -> str:
+    """Write a transfer (and the model, if one is given) as a panel's title, broken at the arrow where it is long."""
+    label = transfer_label(transfer, within)
+    if len(label) > 24:
+        label = label.replace("→", "→\n")
+    return label if model is None else f"{model}\n{label}"
