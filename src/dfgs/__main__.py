@@ -1,0 +1,5 @@
+"""`python -m dfgs`."""
+
+from dfgs.cli import main
+
+main()

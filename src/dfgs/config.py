@@ -1,0 +1,338 @@
+"""The experiment's configuration: typed, complete, and refused in one line before any job runs.
+
+Maps define and lists select: what is defined and not listed does not run. Every key is explained in `config/README.md`.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic.functional_validators import AfterValidator
+
+from dfgs import datasets, figures, losses, samplers
+from dfgs.errors import DfgsError, did_you_mean
+from dfgs.metrics import PROTOCOLS
+from dfgs.results import METRICS, REFERENCE
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value) or len(value) > 60:
+        raise ValueError("a name is made of a-z, 0-9 and single hyphens, at most 60 characters")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Feature = Literal["intermediate", "pooled", "projected"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class DrawSettings(Settings):
+    """Size and look of a drawn dataset; see `dfgs.drawn.world.DomainSpec`."""
+
+    seed: int
+    gap: Share
+    cameras: Annotated[int, Field(ge=2, le=9)]
+    train_identities: PositiveInt
+    test_identities: PositiveInt
+    images_per_camera: PositiveInt
+    family: PositiveInt
+    distractors: Annotated[int, Field(ge=0)]
+    junk: Annotated[int, Field(ge=0)]
+
+
+class DatasetSettings(Settings):
+    """One dataset: the layout that reads it, and a folder or a drawing recipe. `options` go to the layout's class."""
+
+    layout: str
+    root: str | None = None
+    draw: DrawSettings | None = None
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.root is not None and self.draw is not None:
+            raise ValueError("give root (a folder) or draw (a recipe), not both")
+        return self
+
+
+class TargetSettings(Settings):
+    """What is scored: one dataset, one or several of its splits."""
+
+    dataset: Name
+    splits: tuple[str, ...] = Field(min_length=1)
+    protocol: str = "market1501"
+
+
+class PretrainSettings(Settings):
+    """How the small CLIP is trained on drawn captioned people."""
+
+    seed: int
+    domains: PositiveInt
+    pictures: PositiveInt
+    held_out: PositiveInt
+    gap: Share
+    steps: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    warmup_steps: PositiveInt
+    weight_decay: Annotated[float, Field(ge=0)]
+
+
+class BackboneSettings(Settings):
+    """A CLIP model: architecture by open_clip name, weights, and the input size it is used at.
+
+    `pretrained`: `drawn` (trained here, by `pretrain`), an open_clip tag or weight file, or null (random weights).
+    """
+
+    architecture: str
+    pretrained: str | None
+    input_size: tuple[PositiveInt, PositiveInt]
+    stride: PositiveInt | None
+    last_stride: Literal[1, 2]
+    pretrain: PretrainSettings | None
+
+    @model_validator(mode="after")
+    def _drawn_needs_recipe(self) -> Self:
+        if (self.pretrained == "drawn") != (self.pretrain is not None):
+            raise ValueError("pretrained: drawn and a pretrain: recipe belong together")
+        return self
+
+
+class AugmentSettings(Settings):
+    """Training augmentation, applied in the order of these keys; probabilities, and pixels for `pad`."""
+
+    grey: Share
+    pad: Annotated[int, Field(ge=0)]
+    flip: Share
+    jitter: Share
+    augmix: Share
+    erase: Share
+
+
+class InputSettings(Settings):
+    """From file to tensor: `normalise` by CLIP's mean and deviation, by 0.5 (`half`), or per image (`instance`)."""
+
+    normalise: Literal["clip", "half", "instance"]
+    augment: AugmentSettings
+
+
+class BatchSettings(Settings):
+    """Images in a batch, and images per identity (K) for identity samplers."""
+
+    size: PositiveInt
+    instances: PositiveInt
+
+    @model_validator(mode="after")
+    def _whole_identities(self) -> Self:
+        if self.size % self.instances:
+            raise ValueError(f"batch size {self.size} is not a multiple of instances (K) {self.instances}")
+        return self
+
+
+class PriorSettings(Settings):
+    """Step 0 of CLIP-DFGS: the image encoder warmed up on PK batches before prompts are learned."""
+
+    epochs: PositiveInt
+    losses: dict[str, dict[str, Any]]
+
+
+class PromptSettings(Settings):
+    """Stage 1 (CLIP-ReID): one learnable context per identity, both encoders frozen."""
+
+    context: PositiveInt
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    warmup_rate: PositiveFloat
+    final_rate: PositiveFloat
+    weight_decay: Annotated[float, Field(ge=0)]
+    shuffle: bool
+    drop_last: bool
+
+
+class FinetuneSettings(Settings):
+    """Stage 2: the image encoder, `iterations` batches per epoch for every sampler (null: images / batch size).
+
+    `milestones` are epochs at which the rate is multiplied by `decay`; `shared_schedule` counts the prior's epochs in.
+    """
+
+    epochs: PositiveInt
+    iterations: PositiveInt | None
+    learning_rate: PositiveFloat
+    bias_factor: PositiveFloat
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    warmup_factor: PositiveFloat
+    milestones: tuple[PositiveInt, ...]
+    decay: PositiveFloat
+    shared_schedule: bool
+    losses: dict[str, dict[str, Any]] = Field(min_length=1)
+
+
+class TestSettings(Settings):
+    """Which features are compared at test time, whether their rows are scaled to length 1, and by which distance."""
+
+    features: tuple[Feature, ...] = Field(min_length=1)
+    normalise: bool
+    distance: Literal["euclidean", "cosine"]
+
+
+class ModelSettings(Settings):
+    """A recipe on a backbone; CLIP-ReID's and CLIP-DFGS's differ in these values only."""
+
+    backbone: Name
+    freeze_statistics: bool
+    input: InputSettings
+    batch: BatchSettings
+    prior: PriorSettings | None
+    prompts: PromptSettings
+    finetune: FinetuneSettings
+    test: TestSettings
+
+
+class ExperimentSettings(Settings):
+    """A grid: every source × model × sampler × seed is trained and scored on every target."""
+
+    title: str
+    sources: tuple[Name, ...] = Field(min_length=1)
+    targets: tuple[Name, ...] = Field(min_length=1)
+    models: tuple[Name, ...] = Field(min_length=1)
+    samplers: tuple[Name, ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    metrics: tuple[str, ...] = Field(min_length=1)
+    figures: tuple[str, ...]
+
+
+class Config(Settings):
+    """The whole configuration; `Config.parse` checks a plain dictionary, names and references included."""
+
+    run: tuple[Name, ...] = Field(min_length=1)
+    experiments: dict[Name, ExperimentSettings]
+    sources: dict[Name, tuple[Name, ...]]
+    targets: dict[Name, TargetSettings]
+    datasets: dict[Name, DatasetSettings]
+    samplers: dict[Name, dict[str, Any]]
+    models: dict[Name, ModelSettings]
+    backbones: dict[Name, BackboneSettings]
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "Config":
+        """Validate `values`; raises `DfgsError` that names the first wrong key, its value and what would be right."""
+        try:
+            config = cls.model_validate(values)
+        except ValidationError as error:
+            raise DfgsError(_one_line(error)) from error
+        _check_references(config)
+        _check_components(config)
+        _check_roots(config)
+        return config
+
+
+def _one_line(error: ValidationError) -> str:
+    """Name one fault in one line; a missing key often follows from a mistyped one, so the latter is named first."""
+    first = min(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
+    path = [str(part) for part in first["loc"] if part != "[key]"]
+    where = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        return f"config: unknown key {where!r}{did_you_mean(path[-1], _siblings(path[:-1]))}"
+    reason = first["msg"].removeprefix("Value error, ")
+    value = "" if first["type"] == "missing" else f" is {_short(first['input'])}"
+    return f"config: {where or 'top level'}{value}: {reason}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _siblings(path: list[str]) -> list[str]:
+    """Known keys of the settings class that a path of the configuration leads to."""
+    model: Any = Config
+    for part in path:
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = model.model_fields[part].annotation
+        elif hasattr(model, "__args__"):
+            model = model.__args__[-1]
+        choices = [
+            arg for arg in getattr(model, "__args__", ()) if isinstance(arg, type) and issubclass(arg, BaseModel)
+        ]
+        if choices and getattr(model, "__origin__", None) is not dict:
+            model = choices[0]
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _check_references(config: Config) -> None:
+    """Every name that a list selects is defined."""
+    _known("run", config.run, "experiment", config.experiments)
+    for source, parts in config.sources.items():
+        _known(f"sources.{source}", parts, "dataset", config.datasets)
+    for name, target in config.targets.items():
+        _known(f"targets.{name}.dataset", (target.dataset,), "dataset", config.datasets)
+        _known(f"targets.{name}.protocol", (target.protocol,), "protocol", PROTOCOLS)
+    for name, model in config.models.items():
+        _known(f"models.{name}.backbone", (model.backbone,), "backbone", config.backbones)
+    for name, experiment in config.experiments.items():
+        for key, kind in (("sources", "source"), ("targets", "target"), ("models", "model"), ("samplers", "sampler")):
+            selected = getattr(experiment, key)
+            _known(f"experiments.{name}.{key}", selected, kind, getattr(config, key))
+        _known(f"experiments.{name}.metrics", experiment.metrics, "metric", METRICS)
+        for figure in experiment.figures:
+            figures.REGISTRY.check(figure, f"config: experiments.{name}.figures")
+        for key in ("sources", "targets", "models", "samplers", "seeds", "metrics", "figures"):
+            _no_repeat(f"experiments.{name}.{key}", getattr(experiment, key))
+
+
+def _known(where: str, names: Any, kind: str, known: Any) -> None:
+    for name in names:
+        if name not in known:
+            raise DfgsError(f"config: {where}: no {kind} is called {name!r}{did_you_mean(name, known)}")
+
+
+def _no_repeat(where: str, names: tuple[Any, ...]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise DfgsError(f"config: {where} lists {name!r} {names.count(name)} times; list it once")
+
+
+def _check_components(config: Config) -> None:
+    """Every layout, sampler class and loss exists."""
+    for name, dataset in config.datasets.items():
+        datasets.REGISTRY.check(dataset.layout, f"config: datasets.{name}.layout")
+    for name, sampler in config.samplers.items():
+        if name == REFERENCE:
+            raise DfgsError(f"config: samplers.{name}: the name is kept for the untuned backbone; choose another")
+        samplers.REGISTRY.check(str(sampler.get("class", name)), f"config: samplers.{name}.class")
+    for name, model in config.models.items():
+        stages = {"finetune": model.finetune.losses, "prior": model.prior.losses if model.prior else {}}
+        for stage, chosen in stages.items():
+            for loss in chosen:
+                losses.REGISTRY.check(loss, f"config: models.{name}.{stage}.losses")
+
+
+def _check_roots(config: Config) -> None:
+    """Every dataset that a running experiment uses is drawn or lies in an existing folder."""
+    for name in sorted(used_datasets(config)):
+        dataset = config.datasets[name]
+        if dataset.draw is None and dataset.root is None:
+            raise DfgsError(f"config: datasets.{name}.root is not set; give the folder of the dataset")
+        if dataset.root is not None and not Path(dataset.root).is_dir():
+            raise DfgsError(
+                f"config: datasets.{name}.root: {dataset.root} is not a folder; give the folder of the dataset"
+            )
+
+
+def used_datasets(config: Config) -> set[str]:
+    """Names of the datasets that the experiments in `run` train or test on."""
+    running = [config.experiments[name] for name in config.run]
+    trained = {part for e in running for source in e.sources for part in config.sources[source]}
+    return trained | {config.targets[target].dataset for e in running for target in e.targets}

@@ -1,0 +1,149 @@
+"""From image files to tensors: decoding, resizing, augmentation with a seed per image, and loaders."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dfgs.config import AugmentSettings, InputSettings
+from dfgs.errors import DfgsError
+from dfgs.vision import v2
+
+CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+CACHE_LIMIT = 2 * 2**30
+"""Bytes of resized images that are kept in memory; a larger set is decoded anew each time."""
+
+log = logging.getLogger(__name__)
+
+
+def decode(path: Path, size: tuple[int, int]) -> Tensor:
+    """Decode an image file and resize it bicubically to `size`; uint8 (3, height, width).
+
+    Raises `DfgsError` naming a file that is missing, empty, truncated or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            rgb = image.convert("RGB")
+    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "the file is empty" if path.is_file() and path.stat().st_size == 0 else str(error)
+        raise DfgsError(f"image {path} cannot be read: {reason}; replace or remove it") from error
+    if rgb.size != (size[1], size[0]):
+        rgb = rgb.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+
+
+class ImageStore:
+    """Resized images of a list of files, uint8 (3, height, width) each, decoded once where they fit into memory."""
+
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int]) -> None:
+        self.paths, self.size = tuple(paths), size
+        self._cache: Tensor | None = None
+        if len(self.paths) * 3 * size[0] * size[1] <= CACHE_LIMIT:
+            self._cache = torch.stack([decode(path, size) for path in self.paths])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self._cache[index] if self._cache is not None else decode(self.paths[index], self.size)
+
+
+class TrainTransform:
+    """Augmentation of one uint8 image (3, h, w), in the order of the configuration's keys.
+
+    Grey, pad and crop, flip, colour jitter, AugMix (Hendrycks et al., ICLR 2020; width 3, depth 1, severity 1, alpha 0.1)
+    and random erasing with noise, as in the code of CLIP-ReID and CLIP-DFGS. Randomness comes from torch's state.
+    """
+
+    def __init__(self, settings: AugmentSettings, size: tuple[int, int]) -> None:
+        steps: list[v2.Transform] = []
+        if settings.grey:
+            steps.append(v2.RandomGrayscale(settings.grey))
+        if settings.pad:
+            steps.append(v2.RandomCrop(size, padding=settings.pad))
+        if settings.flip:
+            steps.append(v2.RandomHorizontalFlip(settings.flip))
+        if settings.jitter:
+            steps.append(v2.RandomApply([v2.ColorJitter(0.15, 0.1, 0.05, 0.05)], settings.jitter))
+        if settings.augmix:
+            mix = v2.AugMix(severity=1, mixture_width=3, chain_depth=1, alpha=0.1, all_ops=False)
+            steps.append(v2.RandomApply([mix], settings.augmix))
+        self.steps = v2.Compose(steps) if steps else v2.Identity()
+        self.erase = v2.RandomErasing(settings.erase, scale=(0.02, 0.4), value="random") if settings.erase else None
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        """Augment one image; the same seed gives the same result in any worker."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            augmented: Tensor = self.steps(image)
+            return self.erase(augmented) if self.erase is not None else augmented
+
+
+def normalise(images: Tensor, how: str) -> Tensor:
+    """Turn uint8 images (n, 3, h, w) into floats: `clip` or `half` mean and deviation, or `instance`.
+
+    `instance` gives each channel of each image zero mean and unit variance (`InstanceNorm2d`, as CLIP-DFGS's code does).
+    """
+    scaled = images.float() / 255
+    if how == "instance":
+        return torch.nn.functional.instance_norm(scaled)
+    mean, deviation = (CLIP_MEAN, CLIP_DEVIATION) if how == "clip" else ((0.5,) * 3, (0.5,) * 3)
+    return (scaled - scaled.new_tensor(mean)[:, None, None]) / scaled.new_tensor(deviation)[:, None, None]
+
+
+Item = tuple[int, int]
+
+
+class _Items(Dataset[tuple[Tensor, int]]):
+    """Images by (index, seed); no augmentation where `transform` is None."""
+
+    def __init__(self, store: ImageStore, transform: TrainTransform | None) -> None:
+        self.store, self.transform = store, transform
+
+    def __getitem__(self, item: Item) -> tuple[Tensor, int]:
+        index, seed = item
+        image = self.store[index]
+        return (self.transform(image, seed) if self.transform else image), index
+
+
+class _Batches:
+    """A batch sampler whose list is set before each pass of the loader, so that its workers can persist."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Item]] = []
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class Loader:
+    """Loads given batches of images, normalised, with any number of worker processes and always the same result."""
+
+    def __init__(
+        self, store: ImageStore, settings: InputSettings, *, augment: bool, workers: int, seed: int = 0
+    ) -> None:
+        self.how, self.seed, self.count = settings.normalise, seed, 0
+        transform = TrainTransform(settings.augment, store.size) if augment else None
+        self._batches = _Batches()
+        self._loader = DataLoader(
+            _Items(store, transform), batch_sampler=self._batches, num_workers=workers, persistent_workers=workers > 0
+        )
+
+    def load(self, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (images float (b, 3, h, w), indices int64 (b,)) for each list of image indices."""
+        numbered = []
+        for batch in batches:
+            seeds = np.random.SeedSequence([self.seed, self.count]).generate_state(len(batch), np.uint32)
+            numbered.append([(int(index), int(seed)) for index, seed in zip(batch, seeds, strict=True)])
+            self.count += 1
+        self._batches.batches = numbered
+        for images, indices in self._loader:
+            yield normalise(images, self.how).contiguous(memory_format=torch.channels_last), indices

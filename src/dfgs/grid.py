@@ -1,0 +1,208 @@
+"""From a configuration to trials, and from a trial to the small resolved jobs that rules hand to `dfgs <stage>`.
+
+A job is a JSON object with everything that decides its result and nothing else; it is also the rule's rerun key.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dfgs import losses, samplers
+from dfgs.config import Config, DatasetSettings, ModelSettings
+from dfgs.results import REFERENCE
+
+Job = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Trial:
+    """One trained model: a recipe on a source with a sampler and a seed. `zero-shot` is the untuned backbone."""
+
+    source: str
+    model: str
+    sampler: str
+    seed: int
+
+    @classmethod
+    def of(cls, wildcards: Any) -> "Trial":
+        """Read a trial from a rule's wildcards."""
+        return cls(wildcards.source, wildcards.model, wildcards.sampler, int(wildcards.seed))
+
+    @property
+    def path(self) -> str:
+        """Folder of the trial below `results/runs`, `features` and `scores`."""
+        return f"{self.source}/{self.model}/{self.sampler}/s{self.seed}"
+
+
+class Grid:
+    """The trials of a configuration's running experiments, and the job of every rule invocation."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def trials(self, experiment: str) -> list[Trial]:
+        """List an experiment's trials, sorted, the untuned backbone not among them."""
+        e = self.config.experiments[experiment]
+        return sorted(
+            Trial(source, model, sampler, seed)
+            for source in e.sources
+            for model in e.models
+            for sampler in e.samplers
+            for seed in e.seeds
+        )
+
+    def references(self, experiment: str) -> list[Trial]:
+        """List the untuned backbones that an experiment is compared with, one per model, kept under its first source."""
+        e = self.config.experiments[experiment]
+        return sorted(Trial(e.sources[0], model, REFERENCE, 0) for model in e.models)
+
+    def all_trials(self) -> list[Trial]:
+        """List every trial that runs, each once however many experiments share it."""
+        return sorted({trial for name in self.config.run for trial in self.trials(name)})
+
+    def targets(self, source: str, model: str, sampler: str) -> list[str]:
+        """List the targets on which any running experiment scores the models of this source, model and sampler."""
+        wanted: set[str] = set()
+        for name in self.config.run:
+            e = self.config.experiments[name]
+            if source in e.sources and model in e.models and sampler in (*e.samplers, REFERENCE):
+                wanted |= set(e.targets)
+        return sorted(wanted)
+
+    def within(self, experiment: str) -> list[tuple[str, str]]:
+        """List (source, target) pairs in which the target's dataset is part of the source."""
+        e = self.config.experiments[experiment]
+        return [
+            (source, target)
+            for source in e.sources
+            for target in e.targets
+            if self.config.targets[target].dataset in self.config.sources[source]
+        ]
+
+    def needs_pretraining(self, model: str) -> bool:
+        """Tell whether a model's backbone is trained here."""
+        return self.config.backbones[self.config.models[model].backbone].pretrained == "drawn"
+
+    def draw_job(self, dataset: str) -> Job:
+        """Job of `dfgs draw`."""
+        draw = self.config.datasets[dataset].draw
+        assert draw is not None
+        return draw.model_dump(mode="json")
+
+    def pretrain_job(self, backbone: str) -> Job:
+        """Job of `dfgs pretrain`."""
+        return self.config.backbones[backbone].model_dump(mode="json")
+
+    def prompts_job(self, source: str, model: str, seed: int) -> Job:
+        """Job of `dfgs learn-prompts`; no sampler under study is in it."""
+        settings = self.config.models[model]
+        chosen = settings.model_dump(mode="json", include={"freeze_statistics", "input", "batch", "prior", "prompts"})
+        if settings.prior is not None:  # the prior runs the first epochs of stage 2's schedule
+            chosen["finetune"] = settings.model_dump(mode="json")["finetune"]
+        return {**self._base(settings), "source": self._source(source), "seed": seed, **chosen}
+
+    def finetune_job(self, trial: Trial) -> Job:
+        """Job of `dfgs finetune`."""
+        settings = self.config.models[trial.model]
+        chosen = settings.model_dump(mode="json", include={"freeze_statistics", "input", "batch", "finetune", "test"})
+        if settings.prior is not None:
+            chosen["prior"] = settings.model_dump(mode="json")["prior"]
+        identity = {
+            "trial": asdict(trial),
+            "sampler": self.sampler(trial.sampler),
+            "source": self._source(trial.source),
+        }
+        return {**self._base(settings), **identity, "seed": trial.seed, **chosen}
+
+    def embed_job(self, trial: Trial) -> Job:
+        """Job of `dfgs embed`: one process embeds all targets of one trained model."""
+        settings = self.config.models[trial.model]
+        views = sorted({self.config.targets[name].dataset for name in self._targets(trial)})
+        splits = {
+            dataset: sorted(
+                {s for n in self._targets(trial) for s in self._splits(n) if self._dataset_of(n) == dataset}
+            )
+            for dataset in views
+        }
+        chosen = settings.model_dump(mode="json", include={"freeze_statistics", "input", "test"})
+        return {
+            **self._base(settings),
+            **chosen,
+            "datasets": [self._dataset(name) | {"splits": splits[name]} for name in views],
+        }
+
+    def score_job(self, trial: Trial) -> Job:
+        """Job of `dfgs score-trial`: the only stage that reads a target's labels."""
+        targets = [
+            {"name": name, "dataset": self._dataset(self._dataset_of(name)), **self._target(name)}
+            for name in self._targets(trial)
+        ]
+        test = self.config.models[trial.model].test.model_dump(mode="json")
+        return {"trial": asdict(trial), "test": test, "targets": targets}
+
+    def report_job(self, experiment: str) -> Job:
+        """Job of `dfgs tabulate` and `dfgs draw-figures`: order of rows, marks and the samplers' settings."""
+        e = self.config.experiments[experiment]
+        return {
+            "experiment": experiment,
+            "title": e.title,
+            "metrics": list(e.metrics),
+            "samplers": list(e.samplers),
+            "settings": {name: self.sampler(name) for name in e.samplers},
+            "within": [list(pair) for pair in self.within(experiment)],
+        }
+
+    def sampler(self, name: str) -> Job:
+        """Resolve a sampler setting into its class and arguments."""
+        settings = self.config.samplers[name]
+        arguments = {key: value for key, value in settings.items() if key != "class"}
+        return {"name": name, "class": str(settings.get("class", name)), "arguments": arguments}
+
+    def sampler_digest(self, name: str) -> str:
+        """Digest the source files of a sampler setting's class."""
+        return samplers.REGISTRY.source_digest(self.sampler(name)["class"])
+
+    def loss_digest(self, model: str) -> str:
+        """Digest the source files of the losses that stage 2 of a model trains with."""
+        return _digest(self.config.models[model].finetune.losses)
+
+    def prior_digest(self, model: str) -> str:
+        """Digest the source files that a model's prior trains with; empty without a prior."""
+        prior = self.config.models[model].prior
+        return "" if prior is None else f"{samplers.REGISTRY.source_digest('pk')}-{_digest(prior.losses)}"
+
+    def _targets(self, trial: Trial) -> list[str]:
+        return self.targets(trial.source, trial.model, trial.sampler)
+
+    def _splits(self, target: str) -> tuple[str, ...]:
+        return self.config.targets[target].splits
+
+    def _dataset_of(self, target: str) -> str:
+        return self.config.targets[target].dataset
+
+    def _target(self, name: str) -> Job:
+        return self.config.targets[name].model_dump(mode="json", include={"splits", "protocol"})
+
+    def _base(self, settings: ModelSettings) -> Job:
+        return {"backbone": self.config.backbones[settings.backbone].model_dump(mode="json")}
+
+    def _source(self, name: str) -> Job:
+        return {"name": name, "datasets": [self._dataset(part) for part in self.config.sources[name]]}
+
+    def _dataset(self, name: str) -> Job:
+        settings = self.config.datasets[name]
+        return {
+            "name": name,
+            "layout": settings.layout,
+            "root": dataset_root(name, settings),
+            "options": settings.options,
+        }
+
+
+def dataset_root(name: str, settings: DatasetSettings) -> str:
+    """Return the folder of a dataset; drawn ones lie below `results/worlds`, relative to the working directory."""
+    return settings.root if settings.root is not None else f"results/worlds/{name}"
+
+
+def _digest(names: Iterable[str]) -> str:
+    return "-".join(losses.REGISTRY.source_digest(name) for name in sorted(names))

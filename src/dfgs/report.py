@@ -1,0 +1,63 @@
+"""Tables and figures of one experiment, from its metrics and training curves."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dfgs.errors import DfgsError
+from dfgs.figures import REGISTRY as FIGURES
+from dfgs.figures.base import FigureData, save
+from dfgs.provenance import read_json
+from dfgs.results import read_metrics
+from dfgs.samplers import REGISTRY as SAMPLERS
+from dfgs.tables import write_backbone, write_comparison
+
+CURVE_IDENTITY = ("source", "model", "sampler", "seed")
+
+
+def write_table(job: dict[str, Any], metric: str, metrics: Path, stem: Path) -> None:
+    """Write the comparison of an experiment's samplers by one metric to `stem` + `.csv`, `.md` and `.tex`."""
+    write_comparison(read_metrics(metrics), metric, stem, within=_within(job), samplers=job["samplers"])
+
+
+def write_backbone_table(metrics: Path, stem: Path) -> None:
+    """Write the untuned backbones' mAP beside chance to `stem` + `.csv`, `.md` and `.tex`."""
+    write_backbone(read_metrics(metrics), stem)
+
+
+def write_figure(job: dict[str, Any], name: str, metrics: Path, curves: tuple[Path, ...], stem: Path) -> None:
+    """Draw the figure called `name` to `stem` + `.png` and `.pdf`; `DfgsError` where it has nothing to show."""
+    data = FigureData(
+        metrics=read_metrics(metrics),
+        curves=_read_curves(curves),
+        experiment=job["experiment"],
+        samplers=tuple(job["samplers"]),
+        settings={sampler: _all_arguments(setting) for sampler, setting in job["settings"].items()},
+        within=frozenset(_within(job)),
+    )
+    drawing = FIGURES.load(name)()
+    if not drawing.applies(data):
+        raise DfgsError(f"figure {name!r} has nothing to show in experiment {job['experiment']!r}; leave it out")
+    save(drawing.draw(data), stem)
+
+
+def _within(job: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(source, target) for source, target in job["within"]}
+
+
+def _read_curves(paths: tuple[Path, ...]) -> pd.DataFrame:
+    """Join `results/runs/<source>/<model>/<sampler>/s<seed>/curve.csv` files; identity comes from `record.json` beside."""
+    frames = []
+    for path in paths:
+        job = read_json(path.with_name("record.json"))["trial"]
+        frames.append(pd.read_csv(path).assign(**{key: job[key] for key in CURVE_IDENTITY}))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*CURVE_IDENTITY, "epoch"])
+
+
+def _all_arguments(sampler: dict[str, Any]) -> dict[str, Any]:
+    """Name the class of a sampler setting and all its own arguments, defaults filled in."""
+    signature = inspect.signature(SAMPLERS.load(sampler["class"]))
+    defaults = {n: p.default for n, p in signature.parameters.items() if p.default is not inspect.Parameter.empty}
+    return {"class": sampler["class"], "args": {**defaults, **sampler["arguments"]}}

@@ -1,0 +1,109 @@
+"""Score the stored features of a trained model on its targets; the only stage that reads a target's labels."""
+
+import csv
+import gzip
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfgs.datasets import open_dataset
+from dfgs.datasets.base import Dataset, Images
+from dfgs.feature_store import load_features
+from dfgs.metrics import PROTOCOLS, Embeddings, Ranking, rank, summarise
+from dfgs.provenance import commit, read_json, versions, whole_file
+from dfgs.results import REFERENCE, write_metrics
+
+PER_QUERY = ("target", "split", "query", "pid", "average_precision", "first_rank", "inp")
+
+
+def score_trial(job: dict[str, Any], index: Path, metrics: Path, per_query: Path) -> None:
+    """Write the metrics of one trained model (long rows, experiment still empty) and one row per query.
+
+    `index` is the file that `dfgs embed` wrote; the untuned backbone also gets `chance_mAP`, that of random features.
+    """
+    folder, found = index.parent, read_json(index)
+    trial = job["trial"]
+    identity = {**trial, "experiment": "-", "commit": commit(), "versions": versions()}
+    rows: list[dict[str, Any]] = []
+    queries: list[list[Any]] = []
+    for target in job["targets"]:
+        dataset = open_dataset(target["dataset"])
+        for split in target["splits"]:
+            files = {
+                view: folder / found["features"][f"{dataset.name}/{split}/{view}"] for view in ("query", "gallery")
+            }
+            ranking, fingerprint = _rank(dataset, split, target["protocol"], files, job["test"])
+            values = _values(ranking)
+            if trial["sampler"] == REFERENCE:
+                values["chance_mAP"] = _chance(dataset, split, target["protocol"])
+            rows += [
+                {
+                    **identity,
+                    "target": target["name"],
+                    "split": split,
+                    "metric": name,
+                    "value": value,
+                    "protocol": fingerprint,
+                }
+                for name, value in values.items()
+            ]
+            queries += _query_rows(target["name"], split, dataset.query(split), dataset.root, ranking)
+    _write_queries(queries, per_query)
+    write_metrics(rows, metrics)
+
+
+def _rank(
+    dataset: Dataset, split: str, protocol: str, files: dict[str, Path], test: dict[str, Any]
+) -> tuple[Ranking, str]:
+    query, gallery = dataset.query(split), dataset.gallery(split)
+    queries = _embeddings(query, files["query"], test["normalise"])
+    ranked = _embeddings(gallery, files["gallery"], test["normalise"])
+    fingerprint = PROTOCOLS[protocol].fingerprint(
+        test=test, split=split, dataset=[query.digest(dataset.root), gallery.digest(dataset.root)]
+    )
+    return rank(queries, ranked, PROTOCOLS[protocol], distance=test["distance"]), fingerprint
+
+
+def _embeddings(images: Images, path: Path, normalise: bool) -> Embeddings:
+    features = load_features(path)
+    if normalise:
+        features = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+    return Embeddings(features, images.pids, images.camids)
+
+
+def _values(ranking: Ranking) -> dict[str, float]:
+    return {name: float(value) for name, value in summarise(ranking).items()}
+
+
+def _chance(dataset: Dataset, split: str, protocol: str) -> float:
+    """Return the mAP (percent) of random features, the mean over five seeded draws."""
+    query, gallery = dataset.query(split), dataset.gallery(split)
+    values = []
+    for seed in range(5):
+        rng = np.random.default_rng([seed, len(query), len(gallery)])
+        queries, ranked = (
+            Embeddings(rng.standard_normal((len(images), 16), dtype=np.float32), images.pids, images.camids)
+            for images in (query, gallery)
+        )
+        values.append(_values(rank(queries, ranked, PROTOCOLS[protocol]))["mAP"])
+    return float(np.mean(values))
+
+
+def _query_rows(target: str, split: str, query: Images, root: Path, ranking: Ranking) -> list[list[Any]]:
+    rows: list[list[Any]] = []
+    for i, path in enumerate(query.paths):
+        values = (ranking.average_precision[i], ranking.first_rank[i], ranking.inp[i])
+        shown = ["" if np.isnan(value) else repr(float(value)) for value in values]
+        rows.append([target, split, path.relative_to(root).as_posix(), int(query.pids[i]), *shown])
+    return rows
+
+
+def _write_queries(rows: list[list[Any]], path: Path) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(PER_QUERY)
+    writer.writerows(rows)
+    with whole_file(path) as partial:
+        partial.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))

@@ -1,0 +1,137 @@
+"""Stage 2: the image encoder is fine-tuned on the batches of the sampler under study."""
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dfgs.config import BackboneSettings, BatchSettings, FinetuneSettings, InputSettings, TestSettings
+from dfgs.data import Loader
+from dfgs.errors import DfgsError
+from dfgs.extraction import embed_images
+from dfgs.losses.base import LossContext
+from dfgs.models.clip import ImageEncoder, build_clip
+from dfgs.provenance import commit, digest_file, versions, whole_file, write_json, write_text
+from dfgs.samplers import REGISTRY
+from dfgs.samplers._continued import ContinuedPasses
+from dfgs.samplers.base import BatchSampler
+from dfgs.training.loop import Stage, build_losses, train
+from dfgs.training.source import Source, load_source
+
+
+def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], workers: int, device: torch.device) -> None:
+    """Fine-tune the image encoder of one trial and write `weights`, `curve` (a row per epoch) and `record`.
+
+    `prompts` is the file of stage 1: its image tower is the start, its text features are frozen.
+    """
+    started = time.perf_counter()
+    backbone = BackboneSettings.model_validate(job["backbone"])
+    settings, batch = FinetuneSettings.model_validate(job["finetune"]), BatchSettings.model_validate(job["batch"])
+    source = load_source(job["source"], backbone)
+    learned = load_file(prompts)
+    text = learned.pop("text").to(device)
+    encoder = _encoder(job, backbone, learned, device)
+    context = LossContext(encoder.widths, source.identities, text, torch.Generator().manual_seed(job["seed"]))
+    sampler = build_sampler(job["sampler"], source, batch, job["seed"])
+    features = GraphFeatures(job, encoder, source, text, workers, device)
+    iterations = settings.iterations or max(1, len(source.store) // batch.size)
+    prior = job.get("prior")
+    stage = Stage(
+        name="stage 2",
+        sampler=job["sampler"]["name"],
+        encoder=encoder,
+        losses={name: loss.to(device) for name, loss in build_losses(settings.losses, context).items()},
+        passes=ContinuedPasses(sampler, iterations, features.give),
+        loader=Loader(
+            source.store, InputSettings.model_validate(job["input"]), augment=True, workers=workers, seed=job["seed"]
+        ),
+        pids=source.pids,
+        settings=settings,
+        epochs=settings.epochs,
+        first_epoch=1 + (prior["epochs"] if prior and settings.shared_schedule else 0),
+    )
+    curve = train(stage, device)
+    with whole_file(output["weights"]) as partial:
+        save_file({name: tensor.contiguous().cpu() for name, tensor in encoder.visual.state_dict().items()}, partial)
+    write_curve(curve, output["curve"])
+    record = {
+        "trial": job["trial"],
+        "job": job,
+        "weights": digest_file(output["weights"]),
+        "commit": commit(),
+        "versions": versions(),
+    }
+    cost = {"seconds": time.perf_counter() - started, "graph_seconds": features.seconds, "graphs": features.count}
+    write_json(output["record"], {**record, **cost, "images": len(source.store), "identities": source.identities})
+
+
+def build_sampler(job: dict[str, Any], source: Source, batch: BatchSettings, seed: int) -> BatchSampler:
+    """Build the sampler of a job; `DfgsError` names an argument that its class does not know."""
+    sampler_class = REGISTRY.load(job["class"])
+    try:
+        sampler: BatchSampler = sampler_class(
+            source.labels, batch_size=batch.size, instances=batch.instances, seed=seed, **job["arguments"]
+        )
+    except TypeError as error:
+        raise DfgsError(f"sampler {job['name']!r}: class {job['class']} refuses {job['arguments']}: {error}") from error
+    return sampler
+
+
+class GraphFeatures:
+    """Gives a graph sampler the features it asks for before each pass, from the model as it is then."""
+
+    def __init__(
+        self,
+        job: dict[str, Any],
+        encoder: ImageEncoder,
+        source: Source,
+        text: Tensor,
+        workers: int,
+        device: torch.device,
+    ) -> None:
+        self.names = TestSettings.model_validate(job["test"]).features
+        self.loader = Loader(source.store, InputSettings.model_validate(job["input"]), augment=False, workers=workers)
+        self.encoder, self.text, self.device = encoder, text, device
+        self.seconds, self.count = 0.0, 0
+
+    def give(self, sampler: BatchSampler, index: int) -> None:
+        """Embed what the sampler requests (features as at test time, not normalised) and hand it over."""
+        request = sampler.feature_request(index)
+        if request is None:
+            return
+        started = time.perf_counter()
+        image = None
+        if request.images is not None:
+            rows = embed_images(self.encoder, self.loader, request.images.tolist(), self.names, self.device)
+            image = request.pool(rows.numpy())
+        text = self.text.cpu().numpy() if "text" in request.kinds else None
+        sampler.set_features(identities=sampler.labels.identities, image=image, text=text)
+        self.seconds += time.perf_counter() - started
+        self.count += 1
+
+
+def _encoder(
+    job: dict[str, Any], backbone: BackboneSettings, learned: dict[str, Tensor], device: torch.device
+) -> ImageEncoder:
+    """Build the image tower with the weights that stage 1 left."""
+    clip = build_clip(backbone.model_copy(update={"pretrained": None}), None)
+    prefix = "visual."
+    state = {name[len(prefix) :]: tensor for name, tensor in learned.items() if name.startswith(prefix)}
+    clip.visual.load_state_dict(state)
+    encoder = ImageEncoder(clip.visual, job["freeze_statistics"])
+    return encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def write_curve(curve: list[dict[str, float]], path: Path) -> None:
+    """Write one row per epoch; a figure that an epoch lacks is left empty."""
+    columns = list(dict.fromkeys(name for row in curve for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(curve)
+    write_text(path, text.getvalue())

@@ -1,0 +1,145 @@
+"""The loop that trains an image encoder on a sampler's batches; the prior and stage 2 share it."""
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfgs.config import FinetuneSettings
+from dfgs.data import Loader
+from dfgs.errors import DfgsError
+from dfgs.losses import REGISTRY
+from dfgs.losses.base import Loss, LossContext
+from dfgs.losses.triplet import euclidean
+from dfgs.models.clip import ImageEncoder
+from dfgs.models.features import Features
+from dfgs.samplers._continued import ContinuedPasses
+from dfgs.training.schedules import finetune_rate
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one stage trains with; `name` and `sampler` appear in messages, `first_epoch` is its place in the schedule."""
+
+    name: str
+    sampler: str
+    encoder: ImageEncoder
+    losses: dict[str, Loss]
+    passes: ContinuedPasses
+    loader: Loader
+    pids: Tensor
+    settings: FinetuneSettings
+    epochs: int
+    first_epoch: int
+
+
+def build_losses(settings: dict[str, dict[str, Any]], context: LossContext) -> dict[str, Loss]:
+    """Build the losses named in `settings`, each with its arguments; `DfgsError` names an argument that is unknown."""
+    losses: dict[str, Loss] = {}
+    for name, arguments in settings.items():
+        try:
+            losses[name] = REGISTRY.load(name)(context, **arguments)
+        except TypeError as error:
+            raise DfgsError(f"loss {name!r} refuses its settings {arguments}: {error}") from error
+    return losses
+
+
+def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
+    """Train `stage.encoder` in place and return one row of figures per epoch.
+
+    Adam, weight decay as in CLIP-ReID, biases at `bias_factor` times the rate. Raises `DfgsError` naming stage, sampler
+    and step when a loss is not finite.
+    """
+    optimiser = _optimiser(stage)
+    curve = []
+    for epoch in range(1, stage.epochs + 1):
+        rate = finetune_rate(stage.settings, stage.first_epoch + epoch - 1)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["factor"]
+        figures = _Means()
+        for segment in stage.passes.segments():
+            stage.encoder.train()
+            for images, indices in stage.loader.load(segment):
+                _step(stage, optimiser, images.to(device), stage.pids[indices].to(device), figures)
+        served = stage.passes.statistics
+        row = {"epoch": epoch, "step": epoch * len(stage.passes), "learning_rate": rate, **figures.values()}
+        row |= {
+            "passes": stage.passes.passes,
+            "restarts": served.restarts,
+            "identities_served": served.identities_served,
+        }
+        row |= {"images_served": served.images_served, "images_repeated": served.images_repeated}
+        curve.append(row)
+        log.info("%s epoch %d/%d: loss %.4f, rate %.2e", stage.name, epoch, stage.epochs, row["loss"], rate)
+    return curve
+
+
+def _optimiser(stage: Stage) -> torch.optim.Adam:
+    modules: Iterable[nn.Module] = (stage.encoder, *stage.losses.values())
+    named = [(name, p) for module in modules for name, p in module.named_parameters() if p.requires_grad]
+    biases = [p for name, p in named if name.endswith("bias")]
+    weights = [p for name, p in named if not name.endswith("bias")]
+    groups = [{"params": weights, "factor": 1.0}, {"params": biases, "factor": stage.settings.bias_factor}]
+    return torch.optim.Adam(groups, lr=stage.settings.learning_rate, weight_decay=stage.settings.weight_decay)
+
+
+def _step(stage: Stage, optimiser: torch.optim.Adam, images: Tensor, labels: Tensor, figures: "_Means") -> None:
+    features = stage.encoder(images)
+    values = {name: loss(features, labels) for name, loss in stage.losses.items()}
+    total = torch.stack([value.value for value in values.values()]).sum()
+    row = {f"loss_{name}": float(value.value.detach()) for name, value in values.items()}
+    for value in values.values():
+        row |= value.log
+    row |= {"loss": float(total.detach()), **hardness(features, labels)}
+    if not math.isfinite(row["loss"]):
+        parts = ", ".join(f"{name} {row[f'loss_{name}']}" for name in values)
+        raise DfgsError(
+            f"{stage.name} with sampler {stage.sampler!r}: the loss is {row['loss']} at step {figures.total + 1} ({parts}); "
+            "lower the learning rate or look at the images"
+        )
+    optimiser.zero_grad()
+    total.backward()
+    optimiser.step()
+    figures.add(row)
+
+
+@torch.no_grad()
+def hardness(features: Features, labels: Tensor) -> dict[str, float]:
+    """In-batch hardness on L2-normalised projected features.
+
+    `hardest_negative`: mean distance from an image to the nearest one of another identity (lower is harder);
+    `hardest_positive`: mean distance to the farthest other image of its own identity. An image that has none is left out.
+    """
+    rows = torch.nn.functional.normalize(features.projected, dim=1)
+    distances = euclidean(rows, rows)
+    same = labels[:, None] == labels[None]
+    negative = distances.masked_fill(same, torch.inf).amin(1)
+    positive = distances.masked_fill(
+        ~same | torch.eye(len(labels), dtype=torch.bool, device=labels.device), -torch.inf
+    ).amax(1)
+    figures = {"hardest_negative": negative, "hardest_positive": positive}
+    return {name: float(v[v.isfinite()].mean()) for name, v in figures.items() if bool(v.isfinite().any())}
+
+
+class _Means:
+    """Running means of figures by name; a figure that a step lacks does not count there."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+        self.total = 0
+
+    def add(self, row: dict[str, float]) -> None:
+        self.total += 1
+        for name, value in row.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def values(self) -> dict[str, float]:
+        return {name: total / self.counts[name] for name, total in self.sums.items()}

@@ -1,0 +1,123 @@
+"""Stage 1: prompts are learned once per source, model and seed; before it the prior (step 0) where the recipe has one."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dfgs.config import BackboneSettings, BatchSettings, FinetuneSettings, InputSettings, PriorSettings, PromptSettings
+from dfgs.data import Loader
+from dfgs.errors import DfgsError
+from dfgs.extraction import embed_images
+from dfgs.losses.base import LossContext
+from dfgs.models.clip import ImageEncoder, build_clip
+from dfgs.models.prompts import PromptLearner
+from dfgs.provenance import whole_file
+from dfgs.samplers._continued import ContinuedPasses
+from dfgs.samplers.pk import Pk
+from dfgs.training.loop import Stage, build_losses, train
+from dfgs.training.schedules import prompt_rate
+from dfgs.training.source import Source, load_source
+
+log = logging.getLogger(__name__)
+
+
+def learn_prompts(job: dict[str, Any], weights: Path | None, output: Path, workers: int, device: torch.device) -> None:
+    """Learn one prompt per training identity and write contexts, text features and the image tower they belong to.
+
+    `output` is a safetensors file: `contexts` (N, length, width), `text` (N, d), not normalised, and `visual.*`, the
+    image tower after the prior (without a prior: as it came).
+    """
+    backbone = BackboneSettings.model_validate(job["backbone"])
+    settings = PromptSettings.model_validate(job["prompts"])
+    source = load_source(job["source"], backbone)
+    generator = torch.Generator().manual_seed(job["seed"])
+    clip = build_clip(backbone, weights).to(device, memory_format=torch.channels_last)
+    encoder = ImageEncoder(clip.visual, job["freeze_statistics"])
+    if job["prior"] is not None:
+        _warm_up(job, encoder, source, generator, workers, device)
+    loader = Loader(source.store, InputSettings.model_validate(job["input"]), augment=False, workers=workers)
+    images = embed_images(encoder, loader, range(len(source.store)), ["projected"], device)
+    learner = PromptLearner(clip, backbone, source.identities, settings.context, generator).to(device)
+    _learn(learner, images.to(device), source.pids.to(device), settings, generator)
+    tensors = {"contexts": learner.contexts.detach(), "text": learner.all_features()}
+    tensors |= {f"visual.{name}": tensor for name, tensor in encoder.visual.state_dict().items()}
+    with whole_file(output) as partial:
+        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial)
+
+
+def _warm_up(
+    job: dict[str, Any],
+    encoder: ImageEncoder,
+    source: Source,
+    generator: torch.Generator,
+    workers: int,
+    device: torch.device,
+) -> None:
+    """Step 0 of CLIP-DFGS: a few epochs on PK batches at the start of stage 2's schedule."""
+    prior, finetune = PriorSettings.model_validate(job["prior"]), FinetuneSettings.model_validate(job["finetune"])
+    batch = BatchSettings.model_validate(job["batch"])
+    sampler = Pk(source.labels, batch_size=batch.size, instances=batch.instances, seed=job["seed"])
+    context = LossContext(encoder.widths, source.identities, None, generator)
+    stage = Stage(
+        name="prior",
+        sampler="pk",
+        encoder=encoder,
+        losses=build_losses(prior.losses, context),
+        passes=ContinuedPasses(sampler, finetune.iterations or max(1, len(source.store) // batch.size)),
+        loader=Loader(
+            source.store, InputSettings.model_validate(job["input"]), augment=True, workers=workers, seed=job["seed"]
+        ),
+        pids=source.pids,
+        settings=finetune,
+        epochs=prior.epochs,
+        first_epoch=1,
+    )
+    train(stage, device)
+
+
+def _learn(
+    learner: PromptLearner, images: Tensor, pids: Tensor, settings: PromptSettings, generator: torch.Generator
+) -> None:
+    optimiser = torch.optim.Adam([learner.contexts], weight_decay=settings.weight_decay)
+    size = min(settings.batch_size, len(pids))
+    for epoch in range(1, settings.epochs + 1):
+        for group in optimiser.param_groups:
+            group["lr"] = prompt_rate(settings, epoch)
+        order = torch.randperm(len(pids), generator=generator) if settings.shuffle else torch.arange(len(pids))
+        last = None
+        for rows in order.split(size):
+            if settings.drop_last and len(rows) < size:
+                continue
+            text = learner(pids[rows])
+            last = supervised_contrast(images[rows], text, pids[rows]) + supervised_contrast(
+                text, images[rows], pids[rows]
+            )
+            optimiser.zero_grad()
+            last.backward()
+            optimiser.step()
+        _check(last, epoch)
+        log.info(
+            "prompts epoch %d/%d: loss %.4f", epoch, settings.epochs, float(last.detach()) if last is not None else 0.0
+        )
+
+
+def _check(loss: Tensor | None, epoch: int) -> None:
+    if loss is not None and not math.isfinite(float(loss.detach())):
+        raise DfgsError(
+            f"prompts (stage 1): the loss is {float(loss.detach())} in epoch {epoch}; lower prompts.learning_rate"
+        )
+
+
+def supervised_contrast(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:
+    """Supervised contrastive loss from `anchors` (n, d) to `others` (n, d) with labels (n,); temperature 1, scalar.
+
+    -mean_i 1/|P(i)| Σ_{p ∈ P(i)} log softmax_p(a_i · o_p), P(i) the entries of the same label (CLIP-ReID, L_i2t, L_t2i).
+    """
+    same = (labels[:, None] == labels[None]).float()
+    chances = torch.log_softmax(anchors @ others.T, dim=1)
+    return -((same * chances).sum(1) / same.sum(1)).mean()

@@ -1,0 +1,35 @@
+"""The training images of a source: one or several datasets joined, and what a sampler may know of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfgs.config import BackboneSettings
+from dfgs.data import ImageStore
+from dfgs.datasets import open_dataset
+from dfgs.datasets.base import join
+from dfgs.samplers.base import Labels
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Images and labels; `pids` int64 (n,) holds 0 … N-1, the order of prompts, text features and classifiers."""
+
+    name: str
+    store: ImageStore
+    labels: Labels
+    pids: Tensor
+
+    @property
+    def identities(self) -> int:
+        """Number of training identities N."""
+        return len(self.labels.identities)
+
+
+def load_source(job: dict[str, Any], backbone: BackboneSettings) -> Source:
+    """Open the datasets of a job's source and decode their training images at the backbone's input size."""
+    images = join([open_dataset(part).train() for part in job["datasets"]])
+    labels = Labels(images.pids, images.camids, images.domains)
+    return Source(job["name"], ImageStore(images.paths, backbone.input_size), labels, torch.from_numpy(images.pids))
