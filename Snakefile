@@ -1,0 +1,22 @@
+# The whole experiment: draw datasets, pre-train a small CLIP, learn prompts, fine-tune per sampler, score, report.
+# All logic is in src/dfgs; a rule names files and calls one `dfgs` command.
+
+
+# By the checkout, so that `--directory` can lead the results elsewhere.
+configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.collect.output,
+        tables_of_all,
+        figures_of_all,
+    localrule: True

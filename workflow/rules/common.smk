@@ -1,0 +1,112 @@
+# Reads the configuration and offers the grid to the other rule files; the only one with Python.
+
+import json
+import sys
+from dataclasses import asdict
+
+from dfgs.config import Config
+from dfgs.errors import DfgsError
+from dfgs.figures import REGISTRY as FIGURES
+from dfgs.grid import Grid, Trial
+from dfgs.results import METRICS, REFERENCE
+
+try:
+    GRID = Grid(Config.parse(config))
+except DfgsError as error:
+    # One line and status 2; SystemExit passes through Snakemake without a traceback.
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+wildcard_constraints:
+    dataset="[a-z0-9-]+",
+    backbone="[a-z0-9-]+",
+    source="[a-z0-9-]+",
+    model="[a-z0-9-]+",
+    sampler="[a-z0-9-]+",
+    seed="[0-9]+",
+    metric="|".join(METRICS),
+    figure="[a-z0-9-]+",
+    experiment="[a-z0-9-]+",
+
+
+def as_json(job):
+    return json.dumps(job, sort_keys=True, separators=(",", ":"))
+
+
+def world_of(dataset):
+    """The manifest that a dataset needs: none for a dataset that the user brings."""
+    if GRID.config.datasets[dataset].draw is None:
+        return []
+    return expand(rules.draw.output, dataset=dataset)
+
+
+def worlds_of_source(wildcards):
+    return [
+        world
+        for part in GRID.config.sources[wildcards.source]
+        for world in world_of(part)
+    ]
+
+
+def worlds_of_targets(wildcards):
+    targets = GRID.targets(wildcards.source, wildcards.model, wildcards.sampler)
+    return sorted(
+        {
+            world
+            for name in targets
+            for world in world_of(GRID.config.targets[name].dataset)
+        }
+    )
+
+
+def trained_weights(wildcards):
+    """The image tower of stage 2; none for the untuned backbone."""
+    if wildcards.sampler == REFERENCE:
+        return []
+    return expand(rules.finetune.output.weights, **asdict(Trial.of(wildcards)))
+
+
+def scores_of(wildcards):
+    trials = GRID.trials(wildcards.experiment) + GRID.references(wildcards.experiment)
+    return [
+        path
+        for trial in trials
+        for path in expand(rules.score.output.metrics, **asdict(trial))
+    ]
+
+
+def curves_of(wildcards):
+    trials = GRID.trials(wildcards.experiment)
+    return [
+        path
+        for trial in trials
+        for path in expand(rules.finetune.output.curve, **asdict(trial))
+    ]
+
+
+def tables_of_all(wildcards):
+    tables = [expand(rules.tabulate_backbone.output, experiment=GRID.config.run)]
+    for name in GRID.config.run:
+        metrics = GRID.config.experiments[name].metrics
+        tables.append(expand(rules.tabulate.output, experiment=name, metric=metrics))
+    return sum(tables, [])
+
+
+def figures_of_all(wildcards):
+    figures = [
+        (name, GRID.config.experiments[name].figures) for name in GRID.config.run
+    ]
+    return sum(
+        [expand(rules.draw_figure.output, experiment=n, figure=f) for n, f in figures],
+        [],
+    )
+
+
+def backbone_of(model):
+    """The weights that a model needs: none where they are not trained here."""
+    if not GRID.needs_pretraining(model):
+        return []
+    return expand(
+        rules.pretrain.output.weights, backbone=GRID.config.models[model].backbone
+    )

@@ -1,0 +1,49 @@
+# One process embeds all targets of a model; scoring is a separate, light stage, the only one that reads target labels.
+
+
+rule embed:
+    input:
+        worlds=worlds_of_targets,
+        backbone=lambda wildcards: backbone_of(wildcards.model),
+        trained=trained_weights,
+    output:
+        "results/features/{source}/{model}/{sampler}/s{seed}/index.json",
+    log:
+        "logs/embed/{source}/{model}/{sampler}/s{seed}.log",
+    priority: 10
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        job=lambda wildcards: as_json(GRID.embed_job(Trial.of(wildcards))),
+        weights=lambda wildcards, input: [
+            *(f"--backbone={path}" for path in input.backbone),
+            *(f"--trained={path}" for path in input.trained),
+        ],
+    shell:
+        "dfgs embed --job {params.job:q} {params.weights:q} {output:q} 2> {log:q}"
+
+
+rule score:
+    input:
+        worlds=worlds_of_targets,
+        index=rules.embed.output,
+    output:
+        metrics="results/scores/{source}/{model}/{sampler}/s{seed}/metrics.csv",
+        per_query="results/scores/{source}/{model}/{sampler}/s{seed}/per_query.csv.gz",
+    log:
+        "logs/score/{source}/{model}/{sampler}/s{seed}.log",
+    priority: 20
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        job=lambda wildcards: as_json(GRID.score_job(Trial.of(wildcards))),
+    shell:
+        "dfgs score-trial --job {params.job:q} {input.index:q} {output.metrics:q} {output.per_query:q} 2> {log:q}"

@@ -1,0 +1,110 @@
+# Metrics, tables and figures of each experiment.
+
+
+rule aggregate:
+    input:
+        scores_of,
+    output:
+        "results/experiments/{experiment}/metrics.csv",
+    log:
+        "logs/aggregate/{experiment}.log",
+    localrule: True
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    shell:
+        "dfgs aggregate --experiment {wildcards.experiment:q} {output:q} {input:q} 2> {log:q}"
+
+
+rule collect:
+    input:
+        expand(rules.aggregate.output, experiment=GRID.config.run),
+    output:
+        "results/metrics.csv",
+    log:
+        "logs/collect.log",
+    localrule: True
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    shell:
+        "dfgs collect {output:q} {input:q} 2> {log:q}"
+
+
+rule tabulate:
+    input:
+        rules.aggregate.output,
+    output:
+        report(
+            "results/tables/{experiment}/{metric}.md",
+            category="Tables",
+            subcategory="{experiment}",
+            labels={"table": "{metric}"},
+            caption="../report/table-comparison.rst",
+        ),
+        "results/tables/{experiment}/{metric}.csv",
+        "results/tables/{experiment}/{metric}.tex",
+    log:
+        "logs/tabulate/{experiment}/{metric}.log",
+    localrule: True
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    params:
+        job=lambda wildcards: as_json(GRID.report_job(wildcards.experiment)),
+        stem="results/tables/{experiment}/{metric}",
+    shell:
+        "dfgs tabulate --job {params.job:q} --metric {wildcards.metric:q} {input:q} {params.stem:q} 2> {log:q}"
+
+
+rule tabulate_backbone:
+    input:
+        rules.aggregate.output,
+    output:
+        report(
+            "results/tables/{experiment}/backbone.md",
+            category="Tables",
+            subcategory="{experiment}",
+            labels={"table": "backbone"},
+            caption="../report/table-backbone.rst",
+        ),
+        "results/tables/{experiment}/backbone.csv",
+        "results/tables/{experiment}/backbone.tex",
+    log:
+        "logs/tabulate/{experiment}/backbone.log",
+    localrule: True
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    params:
+        stem="results/tables/{experiment}/backbone",
+    shell:
+        "dfgs tabulate-backbone {input:q} {params.stem:q} 2> {log:q}"
+
+
+rule draw_figure:
+    input:
+        metrics=rules.aggregate.output,
+        curves=curves_of,
+    output:
+        report(
+            "results/figures/{experiment}/{figure}.png",
+            category="Figures",
+            subcategory="{experiment}",
+            labels={"figure": "{figure}"},
+            caption="../report/figure.rst",
+        ),
+        "results/figures/{experiment}/{figure}.pdf",
+    log:
+        "logs/draw_figure/{experiment}/{figure}.log",
+    localrule: True
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    params:
+        job=lambda wildcards: as_json(GRID.report_job(wildcards.experiment)),
+        code=lambda wildcards: FIGURES.source_digest(wildcards.figure),
+        stem="results/figures/{experiment}/{figure}",
+    shell:
+        "dfgs draw-figure --job {params.job:q} --figure {wildcards.figure:q} {input.metrics:q} {params.stem:q}"
+        " {input.curves:q} 2> {log:q}"
