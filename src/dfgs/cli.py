@@ -111,14 +111,15 @@ def embed(
 
 @cli.command("score-trial")
 @job_option
+@click.option("--record", type=FILE, help="Record of the training; none for the untuned backbone.")
 @click.argument("index", type=FILE)
 @click.argument("metrics", type=FILE)
 @click.argument("per_query", type=FILE)
-def score_trial(job: dict[str, Any], index: Path, metrics: Path, per_query: Path) -> None:
+def score_trial(job: dict[str, Any], record: Path | None, index: Path, metrics: Path, per_query: Path) -> None:
     """Score the embedded targets of one model; the only stage that reads a target's labels."""
     from dfgs.scoring import score_trial as run
 
-    run(job, index, metrics, per_query)
+    run(job, index, record, metrics, per_query)
 
 
 @cli.command()

@@ -18,14 +18,16 @@ from dfgs.results import REFERENCE, write_metrics
 PER_QUERY = ("target", "split", "query", "pid", "average_precision", "first_rank", "inp")
 
 
-def score_trial(job: dict[str, Any], index: Path, metrics: Path, per_query: Path) -> None:
+def score_trial(job: dict[str, Any], index: Path, record: Path | None, metrics: Path, per_query: Path) -> None:
     """Write the metrics of one trained model (long rows, experiment still empty) and one row per query.
 
-    `index` is the file that `dfgs embed` wrote; the untuned backbone also gets `chance_mAP`, that of random features.
+    `index` is the file that `dfgs embed` wrote, `record` that of the training, whose commit and versions the rows carry
+    (None: those of now); the untuned backbone also gets `chance_mAP`, that of random features.
     """
     folder, found = index.parent, read_json(index)
     trial = job["trial"]
-    identity = {**trial, "experiment": "-", "commit": commit(), "versions": versions()}
+    made = {"commit": commit(), "versions": versions()} if record is None else read_json(record)
+    identity = {**trial, "experiment": "-", "commit": made["commit"], "versions": made["versions"]}
     rows: list[dict[str, Any]] = []
     queries: list[list[Any]] = []
     for target in job["targets"]:

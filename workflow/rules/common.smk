@@ -60,11 +60,11 @@ def worlds_of_targets(wildcards):
     )
 
 
-def trained_weights(wildcards):
-    """The image tower of stage 2; none for the untuned backbone."""
+def of_training(output, wildcards):
+    """One of the files that stage 2 leaves; none for the untuned backbone."""
     if wildcards.sampler == REFERENCE:
         return []
-    return expand(rules.finetune.output.weights, **asdict(Trial.of(wildcards)))
+    return expand(getattr(rules.finetune.output, output), **asdict(Trial.of(wildcards)))
 
 
 def scores_of(wildcards):

@@ -5,7 +5,7 @@ rule embed:
     input:
         worlds=worlds_of_targets,
         backbone=lambda wildcards: backbone_of(wildcards.model),
-        trained=trained_weights,
+        trained=lambda wildcards: of_training("weights", wildcards),
     output:
         "results/features/{source}/{model}/{sampler}/s{seed}/index.json",
     log:
@@ -31,6 +31,7 @@ rule score:
     input:
         worlds=worlds_of_targets,
         index=rules.embed.output,
+        record=lambda wildcards: of_training("record", wildcards),
     output:
         metrics="results/scores/{source}/{model}/{sampler}/s{seed}/metrics.csv",
         per_query="results/scores/{source}/{model}/{sampler}/s{seed}/per_query.csv.gz",
@@ -45,5 +46,6 @@ rule score:
         runtime=30,
     params:
         job=lambda wildcards: as_json(GRID.score_job(Trial.of(wildcards))),
+        record=lambda wildcards, input: [f"--record={path}" for path in input.record],
     shell:
-        "dfgs score-trial --job {params.job:q} {input.index:q} {output.metrics:q} {output.per_query:q} 2> {log:q}"
+        "dfgs score-trial --job {params.job:q} {params.record:q} {input.index:q} {output.metrics:q} {output.per_query:q} 2> {log:q}"
