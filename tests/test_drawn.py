@@ -73,7 +73,7 @@ def test_train_and_test_identities_are_disjoint_and_seen_by_two_cameras_at_least
 
 
 def test_every_query_has_a_gallery_picture_by_another_camera() -> None:
-    shots = [shot.name.split("_")[:2] + [shot.folder] for shot in draw_domain(SMALL)]
+    shots = [(*shot.name.split("_")[:2], shot.folder) for shot in draw_domain(SMALL)]
     gallery = {(pid, camera) for pid, camera, folder in shots if folder == "bounding_box_test"}
     for pid, camera, folder in shots:
         if folder == "query":

@@ -1,1 +1,1 @@
-"""dfgs: does this batch sampler really help? Controlled sampler experiments for generalizable person re-identification."""
+"""Does this batch sampler really help? Controlled sampler experiments for generalizable person re-identification."""

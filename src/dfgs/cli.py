@@ -29,7 +29,9 @@ class _Job(click.ParamType[Any]):
 
 job_option = click.option("--job", type=_Job(), required=True, help="The resolved job, as the workflow prints it.")
 workers_option = click.option("--workers", default=0, show_default=True, help="Processes that load images.")
-device_option = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, or auto: cuda where there is one."
+)
 
 
 @click.group()
@@ -182,21 +184,22 @@ def _device(name: str) -> Any:
     """Return the torch device called `name`; `DfgsError` where it is not to be had."""
     import torch
 
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DfgsError(f"--device {name!r} is not a torch device; use cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DfgsError(f"--device {name}: torch {torch.__version__} finds no CUDA device here; use --device cpu")
-    return device
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise DfgsError(f"--device {name!r} is not known; use cpu, cuda or auto")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DfgsError(f"--device cuda: torch {torch.__version__} finds no CUDA device here; use --device cpu")
+    return torch.device(name)
 
 
 def main() -> None:
     """Run the command line; a `DfgsError` prints one line and exits with 2."""
     for variable in THREAD_VARIABLES:
-        os.environ.setdefault(variable, "1")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("root").setLevel(logging.INFO)
+        # Another number of threads adds in another order: digests would depend on the cores of the machine.
+        os.environ[variable] = "1"
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("dfgs").setLevel(logging.INFO)
     try:
         cli(prog_name="dfgs")
     except DfgsError as error:

@@ -56,8 +56,8 @@ class ImageStore:
 class TrainTransform:
     """Augmentation of one uint8 image (3, h, w), in the order of the configuration's keys.
 
-    Grey, pad and crop, flip, colour jitter, AugMix (Hendrycks et al., ICLR 2020; width 3, depth 1, severity 1, alpha 0.1)
-    and random erasing with noise, as in the code of CLIP-ReID and CLIP-DFGS. Randomness comes from torch's state.
+    Grey, pad and crop, flip, colour jitter, AugMix (Hendrycks et al., ICLR 2020; width 3, depth 1, severity 1, alpha
+    0.1) and random erasing with noise, as in the code of CLIP-ReID and CLIP-DFGS. Randomness comes from torch's state.
     """
 
     def __init__(self, settings: AugmentSettings, size: tuple[int, int]) -> None:
@@ -87,7 +87,7 @@ class TrainTransform:
 def normalise(images: Tensor, how: str) -> Tensor:
     """Turn uint8 images (n, 3, h, w) into floats: `clip` or `half` mean and deviation, or `instance`.
 
-    `instance` gives each channel of each image zero mean and unit variance (`InstanceNorm2d`, as CLIP-DFGS's code does).
+    `instance` gives each channel of each image zero mean and unit variance (`InstanceNorm2d`, as in CLIP-DFGS's code).
     """
     scaled = images.float() / 255
     if how == "instance":

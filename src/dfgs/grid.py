@@ -52,7 +52,7 @@ class Grid:
         )
 
     def references(self, experiment: str) -> list[Trial]:
-        """List the untuned backbones that an experiment is compared with, one per model, kept under its first source."""
+        """List the untuned backbones that an experiment is compared with, one per model, under its first source."""
         e = self.config.experiments[experiment]
         return sorted(Trial(e.sources[0], model, REFERENCE, 0) for model in e.models)
 

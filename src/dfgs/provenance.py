@@ -30,7 +30,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         yield partial
         with partial.open("rb") as handle:
             os.fsync(handle.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         raise DfgsError(
             f"cannot write {path}: {error.strerror or error}; check the folder and its free space"

@@ -48,7 +48,7 @@ def _within(job: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 def _read_curves(paths: tuple[Path, ...]) -> pd.DataFrame:
-    """Join `results/runs/<source>/<model>/<sampler>/s<seed>/curve.csv` files; identity comes from `record.json` beside."""
+    """Join the `curve.csv` files of runs; whose they are comes from `record.json` beside each."""
     frames = []
     for path in paths:
         job = read_json(path.with_name("record.json"))["trial"]

@@ -24,7 +24,7 @@ rule embed:
             *(f"--trained={path}" for path in input.trained),
         ],
     shell:
-        "dfgs embed --job {params.job:q} {params.weights:q} {output:q} 2> {log:q}"
+        "dfgs embed --workers=$(({threads} - 1)) --job {params.job:q} {params.weights:q} {output:q} 2> {log:q}"
 
 
 rule score:

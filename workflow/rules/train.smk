@@ -44,7 +44,7 @@ rule learn_prompts:
             f"--backbone={path}" for path in input.backbone
         ],
     shell:
-        "dfgs learn-prompts --job {params.job:q} {params.backbone:q} {output:q} 2> {log:q}"
+        "dfgs learn-prompts --workers=$(({threads} - 1)) --job {params.job:q} {params.backbone:q} {output:q} 2> {log:q}"
 
 
 rule finetune:
@@ -68,5 +68,5 @@ rule finetune:
         sampler_code=lambda wildcards: GRID.sampler_digest(wildcards.sampler),
         loss_code=lambda wildcards: GRID.loss_digest(wildcards.model),
     shell:
-        "dfgs finetune --job {params.job:q} {input.prompts:q} {output.weights:q} {output.curve:q} {output.record:q}"
+        "dfgs finetune --workers=$(({threads} - 1)) --job {params.job:q} {input.prompts:q} {output.weights:q} {output.curve:q} {output.record:q}"
         " 2> {log:q}"

@@ -1,4 +1,4 @@
-"""The Market-1501 layout, real or drawn: `bounding_box_train`, `bounding_box_test` and `query` folders of JPEG files."""
+"""The Market-1501 layout, real or drawn: JPEG files in `bounding_box_train`, `bounding_box_test` and `query`."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,8 @@ class Market1501(Dataset):
     Junk boxes (id -1) are never returned; distractors (id 0) stay in the gallery. `validation` identities, the last
     ones of the training folder, are held out as the split `val`: their first image per camera is the query, the
     others are the gallery. Split `test` is the published one. `half-0` … `half-9` are ten seeded random halves of the
-    test identities, each with the distractors. Raises `DfgsError` for a folder that is missing, empty or of another layout.
+    test identities, each with the distractors. Raises `DfgsError` for a folder that is missing, empty or of another
+    layout.
     """
 
     def __init__(self, name: str, root: Path, *, validation: int = 0) -> None:
@@ -79,7 +80,8 @@ class Market1501(Dataset):
         identities = np.unique(images.pids)
         if self.validation >= len(identities):
             raise DfgsError(
-                f"dataset {self.name!r}: validation={self.validation} leaves none of the {len(identities)} training identities"
+                f"dataset {self.name!r}: validation={self.validation} leaves none of its {len(identities)} training "
+                "identities; hold out fewer"
             )
         return identities[len(identities) - self.validation :]
 

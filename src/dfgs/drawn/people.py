@@ -1,4 +1,4 @@
-"""Who is drawn: coarse attributes that a family shares and a caption names, and fine ones that tell its members apart."""
+"""Who is drawn: coarse attributes that a family shares and captions name, and fine ones that tell its members apart."""
 
 from dataclasses import dataclass, replace
 from typing import TypeAlias

@@ -1,4 +1,4 @@
-"""Domains of the drawn world: a dataset in Market-1501's layout, and the caption corpus that the small CLIP learns from."""
+"""Domains of the drawn world: datasets in Market-1501's layout, and the caption corpus of the small CLIP."""
 
 import hashlib
 import io
@@ -73,7 +73,7 @@ def draw_domain(spec: DomainSpec) -> Iterator[Shot]:
 
 
 def publish_domain(spec: DomainSpec, root: Path, manifest: Path) -> None:
-    """Write a drawn dataset to the folder `root`, whole or not at all, and its counts and pixel digest to `manifest`."""
+    """Write a drawn dataset to the folder `root`, whole or not at all, and its counts and digest to `manifest`."""
     partial = root.with_name(f".{root.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(root, ignore_errors=True)

@@ -11,8 +11,8 @@ from dfgs.models.features import Features
 class Identity(Loss):
     """Label-smoothed cross-entropy over N identities for each of `features`, summed.
 
-    Each feature passes a BNNeck (Luo et al., CVPRW 2019: BatchNorm with a frozen bias) and a bias-free linear classifier
-    with initial deviation 0.001, as in CLIP-ReID (AAAI 2023; pooled and projected features, weight 0.25).
+    Each feature passes a BNNeck (Luo et al., CVPRW 2019: BatchNorm with a frozen bias) and a bias-free linear
+    classifier with initial deviation 0.001, as in CLIP-ReID (AAAI 2023; pooled and projected features, weight 0.25).
     """
 
     def __init__(

@@ -12,8 +12,8 @@ class Triplet(Loss):
     """Farthest own image against nearest other identity for each anchor (Hermans et al., 2017), summed over `features`.
 
     `margin` null is the soft margin log(1 + exp(d_ap - d_an)) (CLIP-DFGS, with weight 2), a number the hinge
-    max(0, d_ap - d_an + margin) (CLIP-ReID: 0.3, three features). Anchors without a second image of their identity, or without another
-    identity, in the batch are skipped; their share is logged as `anchors_without_positive`.
+    max(0, d_ap - d_an + margin) (CLIP-ReID: 0.3, three features). Anchors without a second image of their identity, or
+    without another identity, in the batch are skipped; their share is logged as `anchors_without_positive`.
     """
 
     def __init__(

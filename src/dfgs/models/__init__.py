@@ -1,0 +1,1 @@
+"""CLIP models for re-ID: image tower, prompts, architectures of our own."""

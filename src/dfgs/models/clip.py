@@ -1,4 +1,4 @@
-"""CLIP models by open_clip name, at any input size: the image side as re-ID uses it, and the text side fed with embeddings."""
+"""CLIP models by open_clip name, at any input size: image features as re-ID uses them, prompts fed as embeddings."""
 
 import logging
 from pathlib import Path
@@ -56,7 +56,8 @@ def set_input_size(visual: nn.Module, size: tuple[int, int], stride: int | None,
     """Fit the image tower to `size` (height, width) pixels, resizing its position embedding bilinearly.
 
     As CLIP-ReID (AAAI 2023): the class position is kept, the grid is interpolated. `stride` (Vision Transformer
-    only) below the patch size gives overlapping patches; `last_stride` 1 (ResNet only) keeps the last stage's resolution.
+    only) below the patch size gives overlapping patches; `last_stride` 1 (ResNet only) keeps the last stage's
+    resolution.
     """
     if isinstance(visual, VisionTransformer):
         patch = int(visual.patch_size[0])

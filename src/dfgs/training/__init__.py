@@ -1,0 +1,1 @@
+"""Pre-training, prompts (stage 1) and fine-tuning (stage 2)."""

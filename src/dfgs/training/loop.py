@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What one stage trains with; `name` and `sampler` appear in messages, `first_epoch` is its place in the schedule."""
+    """What one stage trains with; `name` and `sampler` appear in messages, `first_epoch` places it in the schedule."""
 
     name: str
     sampler: str
@@ -62,7 +62,7 @@ def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
         rate = finetune_rate(stage.settings, stage.first_epoch + epoch - 1)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["factor"]
-        figures = _Means()
+        figures = _Means(first_step=(epoch - 1) * len(stage.passes) + 1)
         for segment in stage.passes.segments():
             stage.encoder.train()
             for images, indices in stage.loader.load(segment):
@@ -100,8 +100,8 @@ def _step(stage: Stage, optimiser: torch.optim.Adam, images: Tensor, labels: Ten
     if not math.isfinite(row["loss"]):
         parts = ", ".join(f"{name} {row[f'loss_{name}']}" for name in values)
         raise DfgsError(
-            f"{stage.name} with sampler {stage.sampler!r}: the loss is {row['loss']} at step {figures.total + 1} ({parts}); "
-            "lower the learning rate or look at the images"
+            f"{stage.name} with sampler {stage.sampler!r}: the loss is {row['loss']} at step {figures.next_step} "
+            f"({parts}); lower the learning rate or look at the images"
         )
     optimiser.zero_grad()
     total.backward()
@@ -114,7 +114,7 @@ def hardness(features: Features, labels: Tensor) -> dict[str, float]:
     """In-batch hardness on L2-normalised projected features.
 
     `hardest_negative`: mean distance from an image to the nearest one of another identity (lower is harder);
-    `hardest_positive`: mean distance to the farthest other image of its own identity. An image that has none is left out.
+    `hardest_positive`: mean distance to the farthest other image of its own identity. An image without one is left out.
     """
     rows = torch.nn.functional.normalize(features.projected, dim=1)
     distances = euclidean(rows, rows)
@@ -130,13 +130,13 @@ def hardness(features: Features, labels: Tensor) -> dict[str, float]:
 class _Means:
     """Running means of figures by name; a figure that a step lacks does not count there."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_step: int) -> None:
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
-        self.total = 0
+        self.next_step = first_step
 
     def add(self, row: dict[str, float]) -> None:
-        self.total += 1
+        self.next_step += 1
         for name, value in row.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1

@@ -26,9 +26,10 @@ log = logging.getLogger(__name__)
 def pretrain(job: dict[str, Any], weights: Path, report: Path, device: torch.device) -> None:
     """Train a CLIP model from random weights and write it with its held-out caption retrieval.
 
-    The caption corpus shows people and domains that no dataset holds. Token embeddings stay as initialised. Afterwards both projections are
-    scaled so that un-normalised products have the temperature that the loss has learned, since the losses of CLIP-ReID
-    use temperature 1. `report` gets Recall@1 of `held_out` pairs with distinct captions, and chance.
+    The caption corpus shows people and domains that no dataset holds. Token embeddings stay as initialised. Afterwards
+    both projections are scaled so that un-normalised products have the temperature that the loss has learned, since the
+    losses of CLIP-ReID use temperature 1. `report` gets Recall@1 of
+    `held_out` pairs with distinct captions, and chance.
     """
     backbone = BackboneSettings.model_validate(job)
     settings = backbone.pretrain

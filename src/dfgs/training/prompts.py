@@ -1,4 +1,4 @@
-"""Stage 1: prompts are learned once per source, model and seed; before it the prior (step 0) where the recipe has one."""
+"""Stage 1: prompts, learned once per source, model and seed; before it the prior (step 0) where the recipe has one."""
 
 import logging
 import math
@@ -116,7 +116,8 @@ def _check(loss: Tensor | None, epoch: int) -> None:
 def supervised_contrast(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:
     """Supervised contrastive loss from `anchors` (n, d) to `others` (n, d) with labels (n,); temperature 1, scalar.
 
-    -mean_i 1/|P(i)| Σ_{p ∈ P(i)} log softmax_p(a_i · o_p), P(i) the entries of the same label (CLIP-ReID, L_i2t, L_t2i).
+    -mean_i 1/|P(i)| Σ_{p ∈ P(i)} log softmax_p(a_i · o_p), P(i) the entries of the same label (CLIP-ReID: L_i2t and
+    L_t2i).
     """
     same = (labels[:, None] == labels[None]).float()
     chances = torch.log_softmax(anchors @ others.T, dim=1)
