@@ -20,7 +20,7 @@ _LATEX = str.maketrans(
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
     # At the start of a row these would belong to the line break before it.
     | {c: f"{{{c}}}" for c in "[]*"}
-    | {"→": r"$\to$", "±": r"$\pm$", MISSING: "--"}
+    | {"†": r"$\dagger$", "→": r"$\to$", "±": r"$\pm$", MISSING: "--"}
 )
 
 

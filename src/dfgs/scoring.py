@@ -3,6 +3,8 @@
 import csv
 import gzip
 import io
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,20 @@ from dfgs.metrics import PROTOCOLS, Embeddings, Ranking, rank, summarise
 from dfgs.provenance import commit, read_json, versions, whole_file
 from dfgs.results import REFERENCE, write_metrics
 
+UNDECIDED = 1.0
+"""Points of mAP that ties may leave open. Beyond it, ties count as lost: a collapsed model, whose features are all alike,
+must not earn the 50 % that lie midway between its bounds."""
 PER_QUERY = ("target", "split", "query", "pid", "average_precision", "first_rank", "inp")
+
+log = logging.getLogger(__name__)
 
 
 def score_trial(job: dict[str, Any], index: Path, record: Path | None, metrics: Path, per_query: Path) -> None:
     """Write the metrics of one trained model (long rows, experiment still empty) and one row per query.
 
     `index` is the file that `dfgs embed` wrote, `record` that of the training, whose commit and versions the rows carry
-    (None: those of now); the untuned backbone also gets `chance_mAP`, that of random features.
+    (None: those of now); the untuned backbone also gets `chance_mAP`, that of random features. Metric `collapsed` is 1
+    where ties left more than `UNDECIDED` points of mAP open and therefore count as lost.
     """
     folder, found = index.parent, read_json(index)
     trial = job["trial"]
@@ -38,6 +46,11 @@ def score_trial(job: dict[str, Any], index: Path, record: Path | None, metrics: 
             }
             ranking, fingerprint = _rank(dataset, split, target["protocol"], files, job["test"])
             values = _values(ranking)
+            if values["mAP_high"] - values["mAP_low"] > UNDECIDED:
+                ranking = replace(ranking, optimistic=ranking.pessimistic)
+                values = {**_values(ranking), "mAP_high": values["mAP_high"]}
+                log.warning("%s %s: features are alike; ties count as lost (collapsed)", target["name"], split)
+            values["collapsed"] = float(values["mAP_high"] - values["mAP_low"] > UNDECIDED)
             if trial["sampler"] == REFERENCE:
                 values["chance_mAP"] = _chance(dataset, split, target["protocol"])
             rows += [

@@ -23,6 +23,7 @@ from dfgs.stats import (
 )
 
 COUNTS = ("queries", "queries_without_match")
+COLLAPSED = " †: at least one seed collapsed, its features are all alike; its ties count as lost."
 NUMBERS = ("metric", "model", "sampler", "source", "target", "within", "mean", "low", "high", "n", "caption")
 """Columns of a comparison's CSV file; the average has no source, one seed no low and high, a missing cell n = 0."""
 
@@ -47,14 +48,20 @@ def comparison(
     labels = _labels(models, "sampler")
     unit = "" if metric in COUNTS else " (%)"
     seeds = describe_seeds(interval for key, interval in cells.items() if key[1] != REFERENCE)
-    notes = _notes(columns, within, bool(reference))
+    fallen = _collapsed(frame)
+    notes = _notes(columns, within, bool(reference)) + (COLLAPSED if fallen else "")
     caption = (
         f"Experiment {frame['experiment'].iloc[0]}: {metric}{unit}, {seeds}. Best bold, second best underlined.{notes}"
     )
 
     def row(model: str, name: str) -> tuple[Entry, ...]:
         keys = [(model, name, column) for column in columns]
-        entries = [Entry(_mean(cells[key]), places.get(key, 0)) if key in cells else Entry(MISSING) for key in keys]
+        entries = [
+            Entry(_mean(cells[key]) + ("†" if key in fallen else ""), places.get(key, 0))
+            if key in cells
+            else Entry(MISSING)
+            for key in keys
+        ]
         return (*(Entry(label) for label in (model, name)[-len(labels) :]), *entries)
 
     numbers = [
@@ -132,6 +139,13 @@ def _places(cells: dict[tuple[str, str, Transfer], Interval]) -> dict[tuple[str,
         if len(means) > 1
         for name, mean in means.items()
     }
+
+
+def _collapsed(frame: pd.DataFrame) -> set[tuple[str, str, Transfer]]:
+    """Find the cells in which a model collapsed on any split for any seed, and the averages that they enter."""
+    rows = frame[(frame["metric"] == "collapsed") & (frame["value"] > 0)]
+    names = zip(*(rows[name].astype(str) for name in ("model", "sampler", "source", "target")), strict=True)
+    return {key for m, s, source, target in names for key in ((m, s, (source, target)), (m, s, AVERAGE))}
 
 
 def _labels(models: Sequence[str], last: str) -> list[str]:

@@ -9,7 +9,8 @@ from dfgs.datasets.base import Dataset, Images
 from dfgs.errors import DfgsError
 
 FOLDERS = ("bounding_box_train", "bounding_box_test", "query")
-NAME = re.compile(r"(-1|\d{4})_c(\d+)s(\d+)_(\d+)_(\d+)\.jpg")
+# The published archive holds names that end in .jpg.jpg.
+NAME = re.compile(r"(-1|\d{4})_c(\d+)s(\d+)_(\d+)_(\d+)\.jpg(\.jpg)?")
 JUNK, DISTRACTOR = -1, 0
 
 

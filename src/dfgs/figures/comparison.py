@@ -58,6 +58,8 @@ def _draw_panel(axes: Axes, values: pd.DataFrame, samplers: list[str]) -> None:
     axes.set_yticks(range(len(samplers)), samplers)
     axes.set_ylim(len(samplers) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
+    # A t-interval of few seeds may reach beyond what a percentage can be.
+    axes.set_xlim(left=max(0.0, axes.get_xlim()[0]), right=min(100.0, axes.get_xlim()[1]))
     # As a line the untuned backbone, far to the left, would squeeze the differences that the panel is there to show.
     reference = values[values["sampler"] == REFERENCE]["value"].tolist()
     axes.set_xlabel("mAP (%)" + "".join(f", zero-shot: {value:.1f}" for value in reference))

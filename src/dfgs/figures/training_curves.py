@@ -62,6 +62,7 @@ def _draw_line(axes: Axes, rows: pd.DataFrame, quantity: str, look: Look) -> lis
         markersize=4,
         markevery=max(1, len(epochs) // 8),
     )
-    band = [point.low for point in points], [point.high for point in points]
+    # Neither losses nor distances go below 0, though a t-interval of few seeds may.
+    band = [max(0.0, point.low) for point in points], [point.high for point in points]
     axes.fill_between(epochs, *band, color=look.colour, alpha=0.15, linewidth=0)
     return points
