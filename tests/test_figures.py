@@ -267,7 +267,7 @@ def test_the_curves_are_means_over_seeds_with_their_interval() -> None:
             assert line.get_ydata() == pytest.approx([rows[rows["epoch"] == e][quantity].mean() for e in range(1, 6)])
             first = mean_interval(rows[rows["epoch"] == 1][quantity])
             edge = [y for x, y in band.get_paths()[0].vertices if x == 1]
-            assert (min(edge), max(edge)) == pytest.approx((first.low, first.high))
+            assert (min(edge), max(edge)) == pytest.approx((max(0.0, first.low), first.high))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(SAMPLERS)
 
 

@@ -130,6 +130,18 @@ def test_a_single_sampler_is_not_called_the_best() -> None:
     assert column(table, "a→b") == {"pk": ("40.5 ± 6.4", 0)}
 
 
+def test_a_cell_with_a_collapsed_seed_and_its_average_are_marked_and_explained() -> None:
+    rows = grid()
+    rows += [row(metric="collapsed", sampler="gs", seed=i, value=float(i == 1)) for i in range(3)]
+    rows += [row(metric="collapsed", sampler="pk", seed=i, value=0.0) for i in range(3)]
+    table = comparison(pd.DataFrame(rows), "mAP", WITHIN, SAMPLERS)
+    marked = {(n, c) for c in table.header[1:] for n, (text, _) in column(table, c).items() if text.endswith("†")}
+    assert marked == {("gs", "a→b"), ("gs", "average")}
+    assert "†: at least one seed collapsed" in table.caption
+    assert r"$\dagger$" in to_latex(table, "mAP")
+    assert "†" not in comparison(pd.DataFrame(grid()), "mAP", WITHIN, SAMPLERS).caption
+
+
 def test_models_have_rows_of_their_own_and_are_ranked_apart() -> None:
     table = comparison(pd.DataFrame(grid(models=("small", "vit"))), "mAP", WITHIN, SAMPLERS)
     assert table.header[:2] == ("model", "sampler")

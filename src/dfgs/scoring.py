@@ -13,13 +13,13 @@ import numpy as np
 from dfgs.datasets import open_dataset
 from dfgs.datasets.base import Dataset, Images
 from dfgs.feature_store import load_features
-from dfgs.metrics import PROTOCOLS, Embeddings, Ranking, rank, summarise
+from dfgs.metrics import PROTOCOLS, Embeddings, KReciprocal, Ranking, rank, rank_reranked, summarise
 from dfgs.provenance import commit, read_json, versions, whole_file
-from dfgs.results import REFERENCE, write_metrics
+from dfgs.results import REFERENCE, RERANKED, write_metrics
 
 UNDECIDED = 1.0
-"""Points of mAP that ties may leave open. Beyond it, ties count as lost: a collapsed model, whose features are all alike,
-must not earn the 50 % that lie midway between its bounds."""
+"""Points of mAP that ties may leave open. Beyond it, ties count as lost: a collapsed model, whose features are all
+alike, must not earn the 50 % that lie midway between its bounds."""
 PER_QUERY = ("target", "split", "query", "pid", "average_precision", "first_rank", "inp")
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ def score_trial(job: dict[str, Any], index: Path, record: Path | None, metrics: 
 
     `index` is the file that `dfgs embed` wrote, `record` that of the training, whose commit and versions the rows carry
     (None: those of now); the untuned backbone also gets `chance_mAP`, that of random features. Metric `collapsed` is 1
-    where ties left more than `UNDECIDED` points of mAP open and therefore count as lost.
+    where ties left more than `UNDECIDED` points of mAP open and therefore count as lost. A target with `reranking` also
+    gets each metric of the re-ranked distances, its name ending in `_reranked`, under a fingerprint of its own.
     """
     folder, found = index.parent, read_json(index)
     trial = job["trial"]
@@ -44,48 +45,67 @@ def score_trial(job: dict[str, Any], index: Path, record: Path | None, metrics: 
             files = {
                 view: folder / found["features"][f"{dataset.name}/{split}/{view}"] for view in ("query", "gallery")
             }
-            ranking, fingerprint = _rank(dataset, split, target["protocol"], files, job["test"])
-            values = _values(ranking)
-            if values["mAP_high"] - values["mAP_low"] > UNDECIDED:
-                ranking = replace(ranking, optimistic=ranking.pessimistic)
-                values = {**_values(ranking), "mAP_high": values["mAP_high"]}
-                log.warning("%s %s: features are alike; ties count as lost (collapsed)", target["name"], split)
-            values["collapsed"] = float(values["mAP_high"] - values["mAP_low"] > UNDECIDED)
-            if trial["sampler"] == REFERENCE:
-                values["chance_mAP"] = _chance(dataset, split, target["protocol"])
-            rows += [
-                {
-                    **identity,
-                    "target": target["name"],
-                    "split": split,
-                    "metric": name,
-                    "value": value,
-                    "protocol": fingerprint,
-                }
-                for name, value in values.items()
-            ]
-            queries += _query_rows(target["name"], split, dataset.query(split), dataset.root, ranking)
+            for suffix, (ranking, fingerprint) in _rank(dataset, split, target, files, job["test"]).items():
+                ranking, values = _decide(ranking)
+                if values["collapsed"]:
+                    log.warning(
+                        "%s %s%s: features are alike; ties count as lost (collapsed)", target["name"], split, suffix
+                    )
+                if trial["sampler"] == REFERENCE and not suffix:
+                    values["chance_mAP"] = _chance(dataset, split, target["protocol"])
+                rows += [
+                    {
+                        **identity,
+                        "target": target["name"],
+                        "split": split,
+                        "metric": name + suffix,
+                        "value": value,
+                        "protocol": fingerprint,
+                    }
+                    for name, value in values.items()
+                ]
+                if not suffix:
+                    queries += _query_rows(target["name"], split, dataset.query(split), dataset.root, ranking)
     _write_queries(queries, per_query)
     write_metrics(rows, metrics)
 
 
 def _rank(
-    dataset: Dataset, split: str, protocol: str, files: dict[str, Path], test: dict[str, Any]
-) -> tuple[Ranking, str]:
+    dataset: Dataset, split: str, target: dict[str, Any], files: dict[str, Path], test: dict[str, Any]
+) -> dict[str, tuple[Ranking, str]]:
+    """Rank plainly and, where the target asks for it, re-ranked: ranking and fingerprint by suffix of the metrics."""
     query, gallery = dataset.query(split), dataset.gallery(split)
     queries = _embeddings(query, files["query"], test["normalise"])
     ranked = _embeddings(gallery, files["gallery"], test["normalise"])
-    fingerprint = PROTOCOLS[protocol].fingerprint(
-        test=test, split=split, dataset=[query.digest(dataset.root), gallery.digest(dataset.root)]
-    )
-    return rank(queries, ranked, PROTOCOLS[protocol], distance=test["distance"]), fingerprint
+    protocol, reranking = PROTOCOLS[target["protocol"]], target.get("reranking")
+    made = {
+        "test": test,
+        "split": split,
+        "dataset": [query.digest(dataset.root), gallery.digest(dataset.root)],
+    }
+    found = {"": (rank(queries, ranked, protocol, distance=test["distance"]), protocol.fingerprint(**made))}
+    if reranking is not None:
+        settings = KReciprocal(reranking["k1"], reranking["k2"], reranking["lambda"])
+        reranked = rank_reranked(queries, ranked, protocol, settings, test["distance"])
+        found[RERANKED] = reranked, protocol.fingerprint(**made, reranking=reranking)
+    return found
+
+
+def _decide(ranking: Ranking) -> tuple[Ranking, dict[str, float]]:
+    """Count ties as lost where they leave too much open; return the metrics of what is then left, and `collapsed`."""
+    values = _values(ranking)
+    is_collapsed = values["mAP_high"] - values["mAP_low"] > UNDECIDED
+    if is_collapsed:
+        ranking = replace(ranking, optimistic=ranking.pessimistic)
+        values = {**_values(ranking), "mAP_high": values["mAP_high"]}
+    return ranking, {**values, "collapsed": float(is_collapsed)}
 
 
 def _embeddings(images: Images, path: Path, normalise: bool) -> Embeddings:
     features = load_features(path)
     if normalise:
         features = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
-    return Embeddings(features, images.pids, images.camids)
+    return Embeddings(features, images.pids, images.camids, name=str(path))
 
 
 def _values(ranking: Ranking) -> dict[str, float]:
