@@ -13,7 +13,7 @@ from pydantic.functional_validators import AfterValidator
 from dfgs import datasets, figures, losses, samplers
 from dfgs.errors import DfgsError, did_you_mean
 from dfgs.metrics import PROTOCOLS
-from dfgs.results import METRICS, REFERENCE
+from dfgs.results import METRICS, REFERENCE, RERANKED
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -64,12 +64,27 @@ class DatasetSettings(Settings):
         return self
 
 
+class RerankingSettings(Settings):
+    """k-reciprocal re-ranking; see `dfgs.metrics.KReciprocal`."""
+
+    k1: PositiveInt
+    k2: PositiveInt
+    lambda_: Share = Field(alias="lambda")
+
+    @model_validator(mode="after")
+    def _averages_neighbours(self) -> Self:
+        if self.k2 > self.k1:
+            raise ValueError(f"k2 is {self.k2}, k1 is {self.k1}; expected k2 at most k1")
+        return self
+
+
 class TargetSettings(Settings):
-    """What is scored: one dataset, one or several of its splits."""
+    """What is scored: one dataset, one or several of its splits; with `reranking` also by re-ranked distances."""
 
     dataset: Name
     splits: tuple[str, ...] = Field(min_length=1)
     protocol: str = "market1501"
+    reranking: RerankingSettings | None = None
 
 
 class PretrainSettings(Settings):
@@ -218,7 +233,7 @@ class Config(Settings):
 
     run: tuple[Name, ...] = Field(min_length=1)
     experiments: dict[Name, ExperimentSettings]
-    sources: dict[Name, tuple[Name, ...]]
+    sources: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]]
     targets: dict[Name, TargetSettings]
     datasets: dict[Name, DatasetSettings]
     samplers: dict[Name, dict[str, Any]]
@@ -281,21 +296,39 @@ def _check_references(config: Config) -> None:
         _known(f"targets.{name}.protocol", (target.protocol,), "protocol", PROTOCOLS)
     for name, model in config.models.items():
         _known(f"models.{name}.backbone", (model.backbone,), "backbone", config.backbones)
+    _check_repeats(config)
     for name, experiment in config.experiments.items():
         for key, kind in (("sources", "source"), ("targets", "target"), ("models", "model"), ("samplers", "sampler")):
             selected = getattr(experiment, key)
             _known(f"experiments.{name}.{key}", selected, kind, getattr(config, key))
         _known(f"experiments.{name}.metrics", experiment.metrics, "metric", METRICS)
+        for metric in experiment.metrics:
+            plain = [target for target in experiment.targets if config.targets[target].reranking is None]
+            if metric.endswith(RERANKED) and plain:
+                raise DfgsError(
+                    f"config: experiments.{name}.metrics: {metric!r} needs targets.{plain[0]}.reranking; give it k1, "
+                    "k2 and lambda"
+                )
         for figure in experiment.figures:
             figures.REGISTRY.check(figure, f"config: experiments.{name}.figures")
-        for key in ("sources", "targets", "models", "samplers", "seeds", "metrics", "figures"):
-            _no_repeat(f"experiments.{name}.{key}", getattr(experiment, key))
 
 
 def _known(where: str, names: Any, kind: str, known: Any) -> None:
     for name in names:
         if name not in known:
             raise DfgsError(f"config: {where}: no {kind} is called {name!r}{did_you_mean(name, known)}")
+
+
+def _check_repeats(config: Config) -> None:
+    """No list selects an entry twice."""
+    _no_repeat("run", config.run)
+    for source, parts in config.sources.items():
+        _no_repeat(f"sources.{source}", parts)
+    for name, target in config.targets.items():
+        _no_repeat(f"targets.{name}.splits", target.splits)
+    for name, experiment in config.experiments.items():
+        for key in ("sources", "targets", "models", "samplers", "seeds", "metrics", "figures"):
+            _no_repeat(f"experiments.{name}.{key}", getattr(experiment, key))
 
 
 def _no_repeat(where: str, names: tuple[Any, ...]) -> None:

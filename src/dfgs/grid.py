@@ -181,7 +181,8 @@ class Grid:
         return self.config.targets[target].dataset
 
     def _target(self, name: str) -> Job:
-        return self.config.targets[name].model_dump(mode="json", include={"splits", "protocol"})
+        # without re-ranking the key is left out, as in jobs of before there was any: nothing is scored again
+        return self.config.targets[name].model_dump(mode="json", by_alias=True, exclude={"dataset"}, exclude_none=True)
 
     def _base(self, settings: ModelSettings) -> Job:
         return {"backbone": self.config.backbones[settings.backbone].model_dump(mode="json")}

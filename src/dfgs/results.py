@@ -18,8 +18,10 @@ LOGGER = logging.getLogger(__name__)
 
 KEY = ("experiment", "source", "target", "split", "model", "sampler", "seed", "metric")
 COLUMNS = (*KEY, "value", "protocol", "commit", "versions")
-METRICS = ("mAP", "rank1", "rank5", "rank10", "mINP", "mAP_trapezoid")
-"""Metrics that a table can show, all in percent."""
+PLAIN = ("mAP", "rank1", "rank5", "rank10", "mINP", "mAP_trapezoid")
+RERANKED = "_reranked"
+METRICS = (*PLAIN, *(name + RERANKED for name in PLAIN))
+"""Metrics that a table can show, all in percent; those of re-ranked distances are columns of their own."""
 REFERENCE = "zero-shot"
 """The sampler name of the untuned backbone: a reference beside the samplers, not one of them."""
 

@@ -12,6 +12,19 @@
 from dfgs.metrics.embeddings import Embeddings
 from dfgs.metrics.protocols import PROTOCOLS, Protocol
 from dfgs.metrics.ranking import Bound, Ranking, rank, summarise
+from dfgs.metrics.reranking import KReciprocal, Reranking, rank_reranked
 from dfgs.metrics.verification import true_positive_rates
 
-__all__ = ["PROTOCOLS", "Bound", "Embeddings", "Protocol", "Ranking", "rank", "summarise", "true_positive_rates"]
+__all__ = [
+    "PROTOCOLS",
+    "Bound",
+    "Embeddings",
+    "KReciprocal",
+    "Protocol",
+    "Ranking",
+    "Reranking",
+    "rank",
+    "rank_reranked",
+    "summarise",
+    "true_positive_rates",
+]

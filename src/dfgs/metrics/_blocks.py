@@ -38,8 +38,8 @@ class Blocks:
         self.pairs, self.distance, self.products = pairs, distance, products
         self._norms = gallery.squared_norms[pairs.gallery]
         if distance == "cosine":
-            _refuse_zero(query)
-            _refuse_zero(gallery)
+            refuse_zero(query)
+            refuse_zero(gallery)
             self._norms = np.reciprocal(np.sqrt(self._norms))
         else:
             self._norms *= np.float32(0.5)
@@ -108,7 +108,7 @@ class _Rows:
         return out
 
 
-def _refuse_zero(embeddings: Embeddings) -> None:
+def refuse_zero(embeddings: Embeddings) -> None:
     zero = np.flatnonzero(embeddings.squared_norms == 0)
     if zero.size:
         raise DfgsError(
