@@ -32,6 +32,21 @@ workers_option = click.option("--workers", default=0, show_default=True, help="P
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, or auto: cuda where there is one."
 )
+of_option = click.option("--of", "view", help="DATASET/SPLIT of an index.json that holds several.")
+protocol_option = click.option(
+    "--protocol",
+    default="market1501",
+    show_default=True,
+    help="market1501, cuhk03-new, single-gallery-shot or plain.",
+)
+distance_option = click.option(
+    "--distance",
+    type=click.Choice(["cosine", "euclidean", "dot"]),
+    help="Default: cosine for a file, for an index.json what its model is tested with.",
+)
+stem_option = click.option(
+    "--out", "stem", type=FILE, required=True, help="The figure is written to OUT.png and OUT.pdf."
+)
 
 
 @click.group()
@@ -178,6 +193,160 @@ def draw_figure(job: dict[str, Any], figure: str, metrics: Path, stem: Path, cur
     from dfgs.report import write_figure
 
     write_figure(job, figure, metrics, curves, stem)
+
+
+@cli.command()
+@click.argument("features", type=FILE)
+@of_option
+@protocol_option
+@distance_option
+@click.option("--ranks", default="1,5,10", show_default=True, help="Ranks of the CMC.")
+@click.option("--tpr", is_flag=True, help="Also the true positive rate at false positive rates of 1, 0.1 and 0.01 %.")
+@click.option("--out", type=FILE, help="One row per query goes to this CSV file, compressed if it ends with .gz.")
+def score(
+    features: Path, view: str | None, protocol: str, distance: Any, ranks: str, tpr: bool, out: Path | None
+) -> None:
+    """Score anybody's FEATURES: a table of metrics, with the bounds that equal scores leave open.
+
+    FEATURES is one of
+
+    \b
+    .npz   query_features (q, d), query_pids (q,), query_camids (q,),
+           gallery_features (g, d), gallery_pids (g,), gallery_camids (g,);
+           or features, pids, camids, all against all;
+           query_paths and gallery_paths (or paths) may name the images
+    .mat   query_f, query_label, query_cam, gallery_f, gallery_label,
+           gallery_cam (Market-1501 style, version 7 or older)
+    .json  the index.json of `dfgs embed`
+
+    float16, float64, int8 and uint8 become float32, which is said. Pickled arrays are refused.
+    """
+    from dfgs.feature_sets import read_feature_set
+    from dfgs.score_files import as_table, find_protocol, parse_ranks, write_queries
+    from dfgs.score_files import score as run
+
+    rule, asked = find_protocol(protocol), parse_ranks(ranks)
+    images = read_feature_set(features, view)
+    found = run(images, rule, distance or images.distance, asked, needs_rates=tpr)
+    if out is not None:
+        write_queries(found, out)
+    click.echo(as_table(found))
+
+
+@cli.command("drop-features")
+@click.argument("indices", type=FILE, nargs=-1, required=True)
+def drop_features(indices: tuple[Path, ...]) -> None:
+    """Delete the stored features that each index.json names, once they are scored; the index stays.
+
+    Nothing runs again because of it. A target or protocol that is added later embeds all images of that model anew.
+    """
+    from dfgs.feature_store import drop_features as drop
+
+    for index in indices:
+        click.echo(f"{index}: {drop(index) / 1e6:.1f} MB freed")
+
+
+@cli.group()
+def show() -> None:
+    """Draw what features do: FEATURES is a file that `dfgs score` reads, or the index.json of a trained model."""
+
+
+@show.command("ranked-lists")
+@click.argument("features", type=FILE)
+@of_option
+@protocol_option
+@distance_option
+@click.option(
+    "--queries",
+    default=8,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many, from the lowest to the highest AP.",
+)
+@click.option("--row", "rows", type=int, multiple=True, help="A query by its number, from 0; in place of --queries.")
+@click.option("--length", default=10, show_default=True, type=click.IntRange(1), help="Gallery images per query.")
+@click.option("--allow-real-people", is_flag=True, help="Draw images of real people too, heads blurred.")
+@stem_option
+def ranked_lists(
+    features: Path, view: str | None, protocol: str, distance: Any, stem: Path, allow_real_people: bool, **chosen: Any
+) -> None:
+    """Draw queries with their nearest gallery images, right and wrong ones framed apart."""
+    from dfgs.evaluation_figures.ranked_lists import Shown, draw_ranked_lists
+    from dfgs.feature_sets import read_feature_set
+    from dfgs.figures.base import save
+    from dfgs.score_files import find_protocol
+
+    shown, rule = Shown(**chosen, allows_real_people=allow_real_people), find_protocol(protocol)
+    images = read_feature_set(features, view)
+    save(draw_ranked_lists(images, rule, distance or images.distance, shown), stem)
+
+
+@show.command()
+@click.argument("features", type=FILE)
+@of_option
+@protocol_option
+@distance_option
+@stem_option
+def similarities(features: Path, view: str | None, protocol: str, distance: Any, stem: Path) -> None:
+    """Draw histograms of the scores of pairs of one person and of two."""
+    from dfgs.evaluation_figures.similarities import draw_similarities
+    from dfgs.feature_sets import read_feature_set
+    from dfgs.figures.base import save
+    from dfgs.score_files import find_protocol
+
+    rule, images = find_protocol(protocol), read_feature_set(features, view)
+    save(draw_similarities(images, rule, distance or images.distance), stem)
+
+
+@show.command()
+@click.argument("features", type=FILE, nargs=-1, required=True)
+@of_option
+@protocol_option
+@distance_option
+@click.option("--label", "labels", multiple=True, help="A curve's name; give one for each FEATURES, in their order.")
+@click.option("--ranks", default=20, show_default=True, type=click.IntRange(1), help="The last rank.")
+@stem_option
+def cmc(
+    features: tuple[Path, ...],
+    view: str | None,
+    protocol: str,
+    distance: Any,
+    labels: tuple[str, ...],
+    ranks: int,
+    stem: Path,
+) -> None:
+    """Draw the CMC curves of several FEATURES that share one protocol."""
+    from dfgs.evaluation_figures.cmc import draw_cmc
+    from dfgs.feature_sets import read_feature_set
+    from dfgs.figures.base import save
+    from dfgs.score_files import find_protocol
+    from dfgs.score_files import score as run
+
+    rule = find_protocol(protocol)
+    sets = [read_feature_set(path, view) for path in features]
+    scores = [run(images, rule, distance or images.distance, range(1, ranks + 1)) for images in sets]
+    save(draw_cmc(scores, labels or [images.name for images in sets]), stem)
+
+
+@show.command()
+@click.argument("features", type=FILE)
+@of_option
+@protocol_option
+@distance_option
+@click.option("--identities", default=12, show_default=True, type=click.IntRange(1), help="Those with the most images.")
+@click.option("--seed", default=0, show_default=True, help="Of t-SNE.")
+@stem_option
+def embedding(
+    features: Path, view: str | None, protocol: str, distance: Any, identities: int, seed: int, stem: Path
+) -> None:
+    """Draw a two-dimensional map of the features (t-SNE; needs the extra `embedding`)."""
+    from dfgs.evaluation_figures.embedding import draw_embedding
+    from dfgs.feature_sets import read_feature_set
+    from dfgs.figures.base import save
+    from dfgs.score_files import find_protocol
+
+    rule, images = find_protocol(protocol), read_feature_set(features, view)
+    save(draw_embedding(images, rule, distance or images.distance, identities, seed), stem)
 
 
 def _device(name: str) -> Any:
