@@ -81,7 +81,17 @@ class TrainTransform:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             augmented: Tensor = self.steps(image)
-            return self.erase(augmented) if self.erase is not None else augmented
+            return augmented if self.erase is None else _to_pixels(self.erase(_to_floats(augmented)))
+
+
+def _to_floats(image: Tensor) -> Tensor:
+    """Map 0 … 255 to -1 … 1, the scale that unit noise is made for."""
+    return image.float() / 127.5 - 1
+
+
+def _to_pixels(image: Tensor) -> Tensor:
+    """Undo `_to_floats`; noise beyond black and white is cut."""
+    return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def normalise(images: Tensor, how: str) -> Tensor:
@@ -145,5 +155,9 @@ class Loader:
             numbered.append([(int(index), int(seed)) for index, seed in zip(batch, seeds, strict=True)])
             self.count += 1
         self._batches.batches = numbered
-        for images, indices in self._loader:
-            yield normalise(images, self.how).contiguous(memory_format=torch.channels_last), indices
+        try:
+            for images, indices in self._loader:
+                yield normalise(images, self.how).contiguous(memory_format=torch.channels_last), indices
+        except DfgsError as error:
+            # From a worker it comes with that worker's traceback before its own line.
+            raise DfgsError(str(error).splitlines()[-1].removeprefix("dfgs.errors.DfgsError: ")) from error

@@ -14,6 +14,7 @@ from dfgs.config import BackboneSettings, InputSettings, TestSettings
 from dfgs.data import ImageStore, Loader
 from dfgs.datasets import open_dataset
 from dfgs.datasets.base import Images
+from dfgs.errors import DfgsError
 from dfgs.feature_store import store_features, stored
 from dfgs.models.clip import ImageEncoder, build_clip, load_weights
 from dfgs.provenance import digest_file, digest_json, write_json
@@ -47,7 +48,8 @@ def embed_targets(
     """Embed every view of every target dataset of a trained model; features that are there already are kept.
 
     `weights` holds `trained` (image tower of stage 2) or `backbone` (the untuned one). `output` is an index that names
-    the feature file of each (dataset, split, view); files are keyed by weights, data and preprocessing.
+    the feature file of each (dataset, split, view), and the datasets; files are keyed by weights, image files and
+    preprocessing. The log tells their size.
     """
     backbone = BackboneSettings.model_validate(job["backbone"])
     settings, test = InputSettings.model_validate(job["input"]), TestSettings.model_validate(job["test"])
@@ -66,7 +68,7 @@ def embed_targets(
     )
     index: dict[str, str] = {}
     for dataset, split, view, images, root in _views(job):
-        file = output.parent / f"{digest_json([model_key, images.digest(root)])}.npy"
+        file = output.parent / f"{digest_json([model_key, images.digest(root), _contents(images)])}.npy"
         index[f"{dataset}/{split}/{view}"] = file.name
         if not stored(file):
             store = ImageStore(images.paths, backbone.input_size)
@@ -76,7 +78,18 @@ def embed_targets(
                 encoder, loader, range(len(images)), test.features, device
             ).numpy()
             store_features(features, file)
-    write_json(output, {"features": index, "distance": test.distance, "normalise": test.normalise})
+    size = sum((output.parent / name).stat().st_size for name in index.values())
+    log.info("features in %s: %d files, %.1f MB", output.parent, len(index), size / 1e6)
+    described = {"datasets": job["datasets"], "distance": test.distance, "normalise": test.normalise}
+    write_json(output, {"features": index, **described})
+
+
+def _contents(images: Images) -> str:
+    """Digest the image files; a world that is drawn anew may keep every name."""
+    try:
+        return digest_json([digest_file(path) for path in images.paths])
+    except OSError as error:
+        raise DfgsError(f"image {error.filename} cannot be read: {error.strerror}; replace or remove it") from error
 
 
 def _views(job: dict[str, Any]) -> list[tuple[str, str, str, Images, Path]]:

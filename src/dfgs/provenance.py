@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -36,7 +36,8 @@ def whole_file(path: Path | str) -> Iterator[Path]:
             f"cannot write {path}: {error.strerror or error}; check the folder and its free space"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a path that cannot be reached holds nothing to remove
+            partial.unlink()
 
 
 def write_text(path: Path | str, text: str) -> None:

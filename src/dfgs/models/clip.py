@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -47,8 +48,16 @@ def build_clip(settings: BackboneSettings, weights: Path | None) -> Any:
 def load_weights(module: nn.Module, path: Path) -> None:
     """Load a safetensors file that holds exactly the state of `module`; `DfgsError` names what disagrees."""
     try:
-        module.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, ValueError) as error:
+        module.load_state_dict(read_tensors(path))
+    except RuntimeError as error:
+        raise DfgsError(f"cannot load weights {path}: {str(error).splitlines()[0]}") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; `DfgsError` names one that is missing or damaged."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
         raise DfgsError(f"cannot load weights {path}: {str(error).splitlines()[0]}") from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from dfgs.config import BackboneSettings, BatchSettings, FinetuneSettings, InputSettings, TestSettings
@@ -15,7 +15,7 @@ from dfgs.data import Loader
 from dfgs.errors import DfgsError
 from dfgs.extraction import embed_images
 from dfgs.losses.base import LossContext
-from dfgs.models.clip import ImageEncoder, build_clip
+from dfgs.models.clip import ImageEncoder, build_clip, read_tensors
 from dfgs.provenance import commit, digest_file, versions, whole_file, write_json, write_text
 from dfgs.samplers import REGISTRY
 from dfgs.samplers._continued import ContinuedPasses
@@ -33,7 +33,7 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
     backbone = BackboneSettings.model_validate(job["backbone"])
     settings, batch = FinetuneSettings.model_validate(job["finetune"]), BatchSettings.model_validate(job["batch"])
     source = load_source(job["source"], backbone)
-    learned = load_file(prompts)
+    learned = read_tensors(prompts)
     text = learned.pop("text").to(device)
     encoder = _encoder(job, backbone, learned, device)
     context = LossContext(encoder.widths, source.identities, text, torch.Generator().manual_seed(job["seed"]))

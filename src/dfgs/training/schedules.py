@@ -1,14 +1,13 @@
 """Learning rates as functions of the epoch, counted from 1."""
 
 import math
-from bisect import bisect_right
 
 from dfgs.config import FinetuneSettings, PromptSettings
 
 
 def finetune_rate(settings: FinetuneSettings, epoch: int) -> float:
     """Rate of stage 2: linear warm-up from `warmup_factor`, then steps at the milestones (CLIP-ReID's scheduler)."""
-    factor = settings.decay ** bisect_right(settings.milestones, epoch)
+    factor = settings.decay ** sum(epoch >= milestone for milestone in settings.milestones)
     if epoch < settings.warmup_epochs:
         share = epoch / settings.warmup_epochs
         factor *= settings.warmup_factor * (1 - share) + share
