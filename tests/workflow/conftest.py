@@ -12,7 +12,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "workflow", "config", "src", "envs")
-LIMIT = 600
+LIMIT = 900
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Copy:
     @classmethod
     def of(cls, root: Path, target: Path) -> "Copy":
         """Copy the parts of a checkout, and its results where it has any."""
+        target.mkdir(parents=True, exist_ok=True)
         for part in (*PARTS, "results", ".snakemake"):
             source = root / part
             if source.is_dir():

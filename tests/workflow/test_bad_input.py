@@ -17,7 +17,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 
 MISTAKES = {
-    "samplers: [pk, dgfs]": "no sampler is called 'dgfs' (did you mean 'dfgs-k3'?)",
+    "samplers: [pk, dfsg-k3]": "no sampler is called 'dfsg-k3' (did you mean 'dfgs-k3'?)",
     "metrics: [mPA]": "no metric is called 'mPA' (did you mean 'mAP'?)",
     "targets: [tiny-c]": "no target is called 'tiny-c'",
     "seed: [0]": "unknown key 'experiments.smoke.seed' (did you mean 'seeds'?)",

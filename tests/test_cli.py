@@ -1,0 +1,142 @@
+"""The command line: a user's mistake is one line and status 2, a bug keeps its traceback."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from dfgs import cli
+from dfgs.drawn.world import DomainSpec, digest_domain
+from dfgs.provenance import read_json
+
+Main = Callable[..., int]
+THREADS = """
+import os, sys
+from dfgs import cli
+cli.cli = lambda prog_name: print(*[os.environ.get(name) for name in cli.THREAD_VARIABLES])
+cli.main()
+"""
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
+    """Run the command line in this process and return its exit status."""
+    levels = {name: logging.getLogger(name).level for name in ("", "dfgs")}
+    environment = dict(os.environ)
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["dfgs", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0)
+
+    yield run
+    os.environ.clear()
+    os.environ.update(environment)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def test_a_users_mistake_is_one_line_on_stderr_and_status_2(
+    main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("collect", tmp_path / "out.csv", tmp_path / "missing.csv") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: cannot read ")
+    assert "missing.csv" in err
+    assert err.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(prog_name: str) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(cli, "cli", bug)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        cli.main()
+
+
+def test_cuda_where_there_is_none_is_one_line(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    files = [tmp_path / "weights", tmp_path / "report"]
+    assert main("pretrain", "--job", "{}", "--device", "cuda", *files) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: --device cuda: torch ")
+    assert "finds no CUDA device here; use --device cpu" in err
+    assert err.count("\n") == 1
+    assert main("pretrain", "--job", "{}", "--device", "gpu", *files) == 2
+    assert capsys.readouterr().err == "error: --device 'gpu' is not known; use cpu, cuda or auto\n"
+
+
+def test_the_device_is_chosen_by_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, expected in ((False, "cpu"), (True, "cuda")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert cli._device("auto").type == expected
+        assert cli._device("cpu").type == "cpu"
+
+
+def test_a_job_that_is_no_json_is_refused_with_status_2(
+    main: Main, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main("draw", "--job", "{seed: 1}", tmp_path / "w", tmp_path / "w.json") == 2
+    assert "not JSON" in capsys.readouterr().err
+
+
+def test_help_names_every_stage_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom dfgs.cli import cli\ncli(['--help'], standalone_mode=False)\n"
+        "print(*sorted({'torch', 'open_clip', 'numpy', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
+    for command in ("draw", "pretrain", "learn-prompts", "finetune", "embed", "score-trial", "aggregate", "tabulate"):
+        assert f"  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("command", sorted(cli.cli.commands))
+def test_every_command_explains_itself(main: Main, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main(command, "--help") == 0
+    assert f"Usage: dfgs {command}" in capsys.readouterr().out
+
+
+def test_one_thread_per_job_whatever_the_environment_says() -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "7"}
+    environment.pop("MKL_NUM_THREADS", None)
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == ["1", "1", "1"]
+
+
+def test_draw_publishes_the_job_and_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    spec = DomainSpec(
+        seed=1,
+        gap=0.1,
+        cameras=2,
+        train_identities=2,
+        test_identities=2,
+        images_per_camera=1,
+        family=2,
+        distractors=1,
+        junk=1,
+    )
+    job = json.dumps({name: getattr(spec, name) for name in DomainSpec.__slots__})
+    command = [sys.executable, "-m", "dfgs", "draw", "--job", job, str(tmp_path / "w"), str(tmp_path / "w.json")]
+    subprocess.run(command, check=True, capture_output=True)
+    assert read_json(tmp_path / "w.json")["digest"] == digest_domain(spec)
+
+
+def test_a_collected_experiment_carries_its_name(main: Main, tmp_path: Path) -> None:
+    header = "experiment,source,target,split,model,sampler,seed,metric,value,protocol,commit,versions\n"
+    part = tmp_path / "part.csv"
+    part.write_text(header + "-,a,b,test,tiny,pk,0,mAP,40.5,p,c,v\n")
+    assert main("aggregate", "--experiment", "main", tmp_path / "e.csv", part) == 0
+    assert main("collect", tmp_path / "all.csv", tmp_path / "e.csv") == 0
+    assert (tmp_path / "all.csv").read_text() == header + "main,a,b,test,tiny,pk,0,mAP,40.5,p,c,v\n"

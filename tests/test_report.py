@@ -1,0 +1,152 @@
+"""From metrics and training curves to tables and figures of one experiment."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfgs import report
+from dfgs.config import Config
+from dfgs.errors import DfgsError
+from dfgs.figures import REGISTRY as FIGURES
+from dfgs.figures.base import FigureData
+from dfgs.grid import Grid
+from dfgs.provenance import write_json
+from dfgs.report import write_backbone_table, write_figure, write_table
+from dfgs.results import write_metrics
+
+Values = dict[str, Any]
+
+
+@pytest.fixture
+def job(values: Values) -> dict[str, Any]:
+    """The report job of the tiny grid with a DFGS setting in it."""
+    values["experiments"]["main"]["samplers"] = ["pk", "random", "dfgs-k3"]
+    found: dict[str, Any] = Grid(Config.parse(values)).report_job("main")
+    return found
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> Path:
+    """Metrics of every cell of that grid."""
+    rng = np.random.default_rng(0)
+    base = {
+        "experiment": "main",
+        "split": "test",
+        "model": "tiny",
+        "protocol": "0" * 16,
+        "commit": "c",
+        "versions": "v",
+    }
+    cells = list(itertools.product(("a", "ab"), ("a", "b"), ("pk", "random", "dfgs-k3"), (0, 1)))
+    cells += list(itertools.product(("a",), ("a", "b"), ("zero-shot",), (0,)))
+    rows = [
+        base | {"source": s, "target": t, "sampler": n, "seed": i, "metric": metric, "value": rng.uniform(20, 60)}
+        for s, t, n, i in cells
+        for metric in (("mAP", "chance_mAP") if n == "zero-shot" else ("mAP",))
+    ]
+    write_metrics(rows, tmp_path / "metrics.csv")
+    return tmp_path / "metrics.csv"
+
+
+@pytest.fixture
+def curves(tmp_path: Path) -> tuple[Path, ...]:
+    """Two runs whose folders say nothing of what they are."""
+    paths = []
+    for number, sampler in enumerate(("pk", "dfgs-k3")):
+        folder = tmp_path / f"run{number}"
+        trial = {"source": "a", "model": "tiny", "sampler": sampler, "seed": number}
+        write_json(folder / "record.json", {"trial": trial})
+        frame = pd.DataFrame({"epoch": [1, 2], "loss": [3.0 + number, 2.0], "hardest_negative": [0.9, None]})
+        frame.to_csv(folder / "curve.csv", index=False)
+        paths.append(folder / "curve.csv")
+    return tuple(paths)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[FigureData]:
+    """What figures are asked to draw from now on."""
+    seen: list[FigureData] = []
+
+    class Picture:
+        def applies(self, data: FigureData) -> bool:
+            seen.append(data)
+            return True
+
+        def draw(self, data: FigureData) -> matplotlib.figure.Figure:
+            return matplotlib.figure.Figure()
+
+    monkeypatch.setattr(report.FIGURES, "load", lambda _: Picture)
+    return seen
+
+
+def test_a_table_shows_the_samplers_in_the_order_of_the_experiment(
+    job: dict[str, Any], metrics: Path, tmp_path: Path
+) -> None:
+    write_table(job, "mAP", metrics, tmp_path / "t" / "mAP")
+    text = (tmp_path / "t" / "mAP.md").read_text()
+    places = [text.index(f"\n| {name}") for name in ("pk", "random", "dfgs-k3", "*zero-shot*")]
+    assert places == sorted(places)
+    assert "a→a (within)" in text
+    assert "ab→b (within)" in text
+    assert "a→b |" in text
+    assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".md", ".csv", ".tex"}
+
+
+def test_the_backbone_table_shows_chance(metrics: Path, tmp_path: Path) -> None:
+    write_backbone_table(metrics, tmp_path / "backbone")
+    assert "chance" in (tmp_path / "backbone.md").read_text()
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES.names() if name != "settings"])
+def test_every_figure_is_written_as_png_and_pdf(
+    job: dict[str, Any], metrics: Path, curves: tuple[Path, ...], tmp_path: Path, name: str
+) -> None:
+    write_figure(job, name, metrics, curves, tmp_path / name)
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_figure_with_nothing_to_show_is_refused_by_name(job: dict[str, Any], metrics: Path, tmp_path: Path) -> None:
+    for name in ("training-curves", "settings"):
+        with pytest.raises(DfgsError, match=f"figure '{name}' has nothing to show in experiment 'main'; leave it out"):
+            write_figure(job, name, metrics, (), tmp_path / name)
+    assert not list(tmp_path.glob("settings*"))
+
+
+def test_a_figure_gets_curves_with_the_identity_of_their_records(
+    job: dict[str, Any], metrics: Path, curves: tuple[Path, ...], tmp_path: Path, shown: list[FigureData]
+) -> None:
+    write_figure(job, "training-curves", metrics, curves, tmp_path / "f")
+    frame = shown[0].curves
+    assert frame[["source", "model", "sampler", "seed", "epoch"]].to_numpy().tolist() == [
+        ["a", "tiny", "pk", 0, 1],
+        ["a", "tiny", "pk", 0, 2],
+        ["a", "tiny", "dfgs-k3", 1, 1],
+        ["a", "tiny", "dfgs-k3", 1, 2],
+    ]
+    assert frame["loss"].tolist() == [3.0, 2.0, 4.0, 2.0]
+
+
+def test_a_figure_gets_every_argument_of_a_sampler_with_its_defaults(
+    job: dict[str, Any], metrics: Path, tmp_path: Path, shown: list[FigureData]
+) -> None:
+    write_figure(job, "settings", metrics, (), tmp_path / "f")
+    data = shown[0]
+    assert data.samplers == ("pk", "random", "dfgs-k3")
+    assert data.settings["pk"] == {"class": "pk", "args": {}}
+    expected = {"graph": "image", "neighbours": 3, "skip": 1, "order": "shuffled", "representation": "one"}
+    assert data.settings["dfgs-k3"] == {"class": "dfgs", "args": {**expected, "restart": True}}
+    assert data.within == {("a", "a"), ("ab", "a"), ("ab", "b")}
+    assert data.experiment == "main"
+
+
+def test_an_unknown_figure_and_missing_metrics_are_named(job: dict[str, Any], metrics: Path, tmp_path: Path) -> None:
+    with pytest.raises(DfgsError, match="no figure is called 'comparson'"):
+        write_figure(job, "comparson", metrics, (), tmp_path / "f")
+    with pytest.raises(DfgsError, match=r"missing\.csv"):
+        write_table(job, "mAP", tmp_path / "missing.csv", tmp_path / "t")

@@ -1,0 +1,380 @@
+"""Both stages of training: schedules step by step, equal digests of equal runs, faults named, curves."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dfgs.config import Config, FinetuneSettings, PromptSettings
+from dfgs.datasets.base import join
+from dfgs.datasets.market1501 import Market1501
+from dfgs.errors import DfgsError
+from dfgs.grid import Grid, Trial
+from dfgs.models.features import Features
+from dfgs.provenance import digest_file, read_json
+from dfgs.training import prompts
+from dfgs.training.finetune import finetune, write_curve
+from dfgs.training.loop import hardness
+from dfgs.training.pretrain import pretrain
+from dfgs.training.prompts import learn_prompts
+from dfgs.training.schedules import finetune_rate, prompt_rate
+
+Values = dict[str, Any]
+Run = Callable[..., dict[str, Path]]
+CPU = torch.device("cpu")
+LOGGED = [
+    "epoch",
+    "step",
+    "learning_rate",
+    "loss_image-to-text",
+    "loss_triplet",
+    "anchors_without_positive",
+    "loss",
+    "hardest_negative",
+    "hardest_positive",
+    "passes",
+    "restarts",
+    "identities_served",
+    "images_served",
+    "images_repeated",
+]
+
+
+def job_of(values: Values, sampler: str = "pk", seed: int = 0, source: str = "a") -> Values:
+    """The fine-tuning job of a trial."""
+    job: Values = Grid(Config.parse(values)).finetune_job(Trial(source, "tiny", sampler, seed))
+    return job
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folder for the files of stage 1, made once for each source that asks."""
+    return {"folder": tmp_path_factory.mktemp("prompts")}
+
+
+def learn(values: Values, output: Path, source: str = "a", seed: int = 0, start: int = 1) -> Path:
+    """Run stage 1 on random weights drawn from `start`."""
+    torch.manual_seed(start)
+    learn_prompts(Grid(Config.parse(values)).prompts_job(source, "tiny", seed), None, output, 0, CPU)
+    return output
+
+
+@pytest.fixture
+def run(on_disk: Values, learned: dict[str, Path], tmp_path: Path) -> Run:
+    """Run stage 2 of a changed configuration into a fresh folder and return its files."""
+    counter = iter(range(100))
+
+    def tune(job: Values, workers: int = 0) -> dict[str, Path]:
+        source = job["source"]["name"]
+        start = learned["folder"] / f"{source}.safetensors"
+        if not start.exists():
+            learn(on_disk, start, source)
+        folder = tmp_path / f"run-{next(counter)}"
+        output = {"weights": folder / "w.safetensors", "curve": folder / "curve.csv", "record": folder / "record.json"}
+        finetune(job, start, output, workers, CPU)
+        return output
+
+    return tune
+
+
+def curve_of(output: dict[str, Path]) -> list[dict[str, str]]:
+    with output["curve"].open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def paper_finetune(**changes: Any) -> FinetuneSettings:
+    """Stage 2 as CLIP-DFGS's code sets it."""
+    values = {
+        "epochs": 60,
+        "iterations": None,
+        "learning_rate": 5e-6,
+        "bias_factor": 2,
+        "weight_decay": 1e-4,
+        "warmup_epochs": 10,
+        "warmup_factor": 0.1,
+        "milestones": (30, 50),
+        "decay": 0.1,
+        "shared_schedule": True,
+        "losses": {"triplet": {}},
+    }
+    return FinetuneSettings.model_validate(values | changes)
+
+
+def test_stage_2_behind_one_epoch_of_prior_has_the_rates_of_clip_dfgs() -> None:
+    rates = {epoch: finetune_rate(paper_finetune(), epoch + 1) for epoch in range(1, 61)}
+    assert rates[1] == pytest.approx(1.4e-6)
+    for epoch in range(1, 9):
+        t = epoch + 1
+        assert rates[epoch] == pytest.approx(5e-6 * (0.1 + 0.9 * t / 10))
+    assert all(rates[epoch] == pytest.approx(5e-6) for epoch in range(9, 29))
+    assert all(rates[epoch] == pytest.approx(5e-7) for epoch in range(29, 49))
+    assert all(rates[epoch] == pytest.approx(5e-8) for epoch in range(49, 61))
+
+
+def test_stage_2_of_clip_reid_starts_its_schedule_at_its_own_first_epoch() -> None:
+    rates = [finetune_rate(paper_finetune(), epoch) for epoch in (1, 9, 10, 29, 30, 49, 50)]
+    assert rates == pytest.approx([0.95e-6, 4.55e-6, 5e-6, 5e-6, 5e-7, 5e-7, 5e-8])
+
+
+def test_without_warm_up_the_first_epoch_has_the_full_rate() -> None:
+    assert finetune_rate(paper_finetune(warmup_epochs=0), 1) == pytest.approx(5e-6)
+
+
+def test_the_order_of_milestones_does_not_matter() -> None:
+    there, back = (paper_finetune(milestones=milestones) for milestones in ((30, 50), (50, 30)))
+    assert [finetune_rate(there, e) for e in range(1, 61)] == [finetune_rate(back, e) for e in range(1, 61)]
+
+
+def test_prompts_warm_up_for_five_epochs_and_follow_a_cosine() -> None:
+    values = {"context": 4, "epochs": 120, "batch_size": 64, "learning_rate": 3.5e-4, "warmup_epochs": 5}
+    rest = {"warmup_rate": 1e-5, "final_rate": 1e-6, "weight_decay": 1e-4, "shuffle": True, "drop_last": False}
+    settings = PromptSettings.model_validate(values | rest)
+    rates = [prompt_rate(settings, epoch) for epoch in range(121)]
+    assert rates[:5] == pytest.approx([1e-5 + epoch * (3.5e-4 - 1e-5) / 5 for epoch in range(5)])
+    for epoch in range(5, 121):
+        expected = 1e-6 + 0.5 * (3.5e-4 - 1e-6) * (1 + np.cos(np.pi * epoch / 120))
+        assert rates[epoch] == pytest.approx(expected)
+    assert rates[120] == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize(("shared", "first"), [(True, 2), (False, 1)])
+def test_a_run_follows_its_schedule_and_counts_the_prior_in_where_it_is_shared(
+    on_disk: Values, run: Run, shared: bool, first: int
+) -> None:
+    on_disk["models"]["tiny"]["finetune"] |= {
+        "shared_schedule": shared,
+        "epochs": 3,
+        "iterations": 1,
+        "milestones": [4],
+    }
+    rows = curve_of(run(job_of(on_disk)))
+    settings = Config.parse(on_disk).models["tiny"].finetune
+    expected = [finetune_rate(settings, first + epoch) for epoch in range(3)]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(expected)
+    assert len(set(expected)) == 3
+
+
+def test_equal_runs_give_equal_weights_and_another_seed_gives_others(on_disk: Values, run: Run) -> None:
+    first, again, other = (run(job_of(on_disk, seed=seed)) for seed in (0, 0, 1))
+    assert digest_file(first["weights"]) == digest_file(again["weights"])
+    assert digest_file(first["curve"]) == digest_file(again["curve"])
+    assert digest_file(first["weights"]) != digest_file(other["weights"])
+    before = load_file(Path(again["weights"]))
+    assert all(bool(tensor.isfinite().all()) for tensor in before.values())
+
+
+@pytest.mark.parametrize("sampler", ["pk", "dfgs-k3"])
+def test_the_number_of_workers_changes_no_bit_even_where_a_pass_ends_inside_an_epoch(
+    on_disk: Values, run: Run, sampler: str
+) -> None:
+    on_disk["experiments"]["main"]["samplers"].append("dfgs-k3")
+    on_disk["models"]["tiny"]["finetune"]["iterations"] = 15
+    runs = [run(job_of(on_disk, sampler), workers) for workers in (0, 2)]
+    assert digest_file(runs[0]["weights"]) == digest_file(runs[1]["weights"])
+    assert runs[0]["curve"].read_text() == runs[1]["curve"].read_text()
+    passes = [int(row["passes"]) for row in curve_of(runs[0])]
+    assert passes[0] >= 2  # a pass over 10 identities has fewer than 15 batches
+    if sampler == "dfgs-k3":
+        assert read_json(runs[0]["record"])["graphs"] == sum(passes)
+
+
+def test_a_curve_has_one_row_per_epoch_with_every_figure(on_disk: Values, run: Run) -> None:
+    rows = curve_of(run(job_of(on_disk)))
+    assert list(rows[0]) == LOGGED
+    assert [(row["epoch"], row["step"]) for row in rows] == [("1", "4"), ("2", "8")]
+    for row in rows:
+        assert float(row["loss"]) == pytest.approx(float(row["loss_triplet"]) + float(row["loss_image-to-text"]))
+        assert float(row["anchors_without_positive"]) == 0
+        assert 0 < float(row["hardest_negative"]) < 2
+        assert 0 < float(row["hardest_positive"]) < 2
+        assert int(row["images_served"]) + int(row["images_repeated"]) == 4 * 8
+
+
+def test_random_batches_log_the_share_of_anchors_without_a_positive(on_disk: Values, run: Run) -> None:
+    shares = [float(row["anchors_without_positive"]) for row in curve_of(run(job_of(on_disk, "random")))]
+    assert all(0 < share < 1 for share in shares)
+
+
+def test_several_datasets_train_as_one_source(on_disk: Values, run: Run) -> None:
+    record = read_json(run(job_of(on_disk, source="ab"))["record"])
+    alone = read_json(run(job_of(on_disk))["record"])
+    assert record["identities"] == 2 * alone["identities"] == 20
+    assert record["images"] == 2 * alone["images"]
+
+
+def test_the_record_tells_the_trial_its_job_and_the_digest_of_its_weights(on_disk: Values, run: Run) -> None:
+    job = job_of(on_disk)
+    output = run(job)
+    record = read_json(output["record"])
+    assert record["trial"] == {"source": "a", "model": "tiny", "sampler": "pk", "seed": 0}
+    assert record["job"] == json.loads(json.dumps(job))
+    assert record["weights"] == digest_file(output["weights"])
+    assert record["graphs"] == 0
+    assert {"commit", "versions", "seconds"} <= set(record)
+
+
+def test_iterations_that_are_not_given_are_images_by_batch_size(on_disk: Values, run: Run) -> None:
+    on_disk["models"]["tiny"]["finetune"] |= {"iterations": None, "epochs": 1}
+    output = run(job_of(on_disk))
+    assert int(curve_of(output)[0]["step"]) == read_json(output["record"])["images"] // 8
+
+
+@pytest.mark.parametrize("sampler", ["pk", "random"])
+def test_a_loss_that_is_not_finite_stops_the_run_with_stage_step_and_sampler(
+    on_disk: Values, run: Run, tmp_path: Path, sampler: str
+) -> None:
+    on_disk["models"]["tiny"]["finetune"] |= {"learning_rate": 1e30, "epochs": 9, "iterations": 1}
+    expected = rf"^stage 2 with sampler '{sampler}': the loss is (nan|inf|-inf) at step [2-9] \([^\n]+$"
+    with pytest.raises(DfgsError, match=expected):
+        run(job_of(on_disk, sampler))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_prior_whose_loss_is_not_finite_is_named_too(on_disk: Values, tmp_path: Path) -> None:
+    on_disk["models"]["tiny"]["finetune"]["learning_rate"] = 1e30
+    with pytest.raises(DfgsError, match=r"^prior with sampler 'pk': the loss is (nan|inf|-inf) at step [2-9] "):
+        learn(on_disk, tmp_path / "p.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_prompts_whose_loss_is_not_finite_are_named(on_disk: Values, tmp_path: Path) -> None:
+    on_disk["models"]["tiny"]["prior"] = None
+    on_disk["models"]["tiny"]["prompts"] |= {"learning_rate": 1e30, "warmup_rate": 1e30, "epochs": 4}
+    with pytest.raises(DfgsError, match=r"^prompts \(stage 1\): the loss is (nan|inf|-inf) in epoch [1-4]; lower"):
+        learn(on_disk, tmp_path / "p.safetensors")
+
+
+def test_a_sampler_argument_that_is_not_known_is_named(on_disk: Values, run: Run) -> None:
+    on_disk["samplers"]["pk"] = {"neigbours": 3}
+    with pytest.raises(DfgsError, match=r"^sampler 'pk': class pk refuses \{'neigbours': 3\}: [^\n]+'neigbours'$"):
+        run(job_of(on_disk))
+
+
+def test_more_identities_per_batch_than_there_are_is_refused_with_both_numbers(on_disk: Values, run: Run) -> None:
+    on_disk["models"]["tiny"]["batch"] = {"size": 24, "instances": 2}
+    with pytest.raises(DfgsError, match=r"12.*10|10.*12"):
+        run(job_of(on_disk))
+
+
+def test_biases_learn_at_their_own_factor_of_the_rate(on_disk: Values, run: Run, learned: dict[str, Path]) -> None:
+    on_disk["models"]["tiny"]["finetune"] |= {"epochs": 1, "iterations": 1, "bias_factor": 3, "weight_decay": 0}
+    output = run(job_of(on_disk))
+    rate = float(curve_of(output)[0]["learning_rate"])
+    before, after = load_file(learned["folder"] / "a.safetensors"), load_file(output["weights"])
+    moved = {name: float((tensor - before[f"visual.{name}"]).abs().max()) for name, tensor in after.items()}
+    # Adam's first step moves a weight by the rate wherever its gradient is not tiny.
+    assert moved["attnpool.v_proj.bias"] == pytest.approx(3 * rate, rel=0.02)
+    assert moved["attnpool.v_proj.weight"] == pytest.approx(rate, rel=0.02)
+    assert not any(delta for name, delta in moved.items() if "running" in name)
+
+
+def test_stage_2_takes_what_stage_1_left_and_not_the_backbone(on_disk: Values, run: Run) -> None:
+    job = job_of(on_disk)
+    torch.manual_seed(1)
+    first = run(job)
+    torch.manual_seed(2)
+    assert digest_file(first["weights"]) == digest_file(run(job)["weights"])
+
+
+def test_equal_stage_1_runs_give_equal_files_and_another_seed_gives_others(on_disk: Values, tmp_path: Path) -> None:
+    files = [learn(on_disk, tmp_path / f"{i}.safetensors", seed=seed) for i, seed in enumerate((0, 0, 1))]
+    digests = [digest_file(path) for path in files]
+    assert digests[0] == digests[1] != digests[2]
+    tensors = load_file(files[0])
+    assert tensors["contexts"].shape == (10, 2, 64)
+    assert tensors["text"].shape == (10, 128)
+    assert len({row.numpy().tobytes() for row in tensors["text"]}) == 10
+
+
+def test_the_prior_moves_the_image_tower_and_without_one_it_stays(on_disk: Values, tmp_path: Path) -> None:
+    moved = load_file(learn(on_disk, tmp_path / "with.safetensors"))
+    on_disk["models"]["tiny"]["prior"] = None
+    kept = load_file(learn(on_disk, tmp_path / "without.safetensors"))
+    on_disk["models"]["tiny"]["prompts"]["epochs"] = 1
+    still = load_file(learn(on_disk, tmp_path / "again.safetensors"))
+    tower = [name for name in kept if name.startswith("visual.")]
+    assert all(torch.equal(kept[name], still[name]) for name in tower)
+    assert not torch.equal(kept["contexts"], still["contexts"])
+    assert not torch.equal(kept["visual.attnpool.c_proj.weight"], moved["visual.attnpool.c_proj.weight"])
+
+
+def test_every_prompt_learns_to_match_the_images_of_its_own_identity(
+    on_disk: Values, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = join([Market1501("any", world).train()]).pids
+    centres = 3 * torch.randn(10, 128, generator=torch.Generator().manual_seed(0)) / 128**0.5
+    monkeypatch.setattr(prompts, "embed_images", lambda *_: centres[torch.from_numpy(pids)])
+    on_disk["models"]["tiny"]["prior"] = None
+    on_disk["models"]["tiny"]["prompts"] |= {"epochs": 30, "learning_rate": 3e-2}
+    text = load_file(learn(on_disk, tmp_path / "p.safetensors"))["text"]
+    assert (text @ centres.T).argmax(0).tolist() == list(range(10))
+
+
+def test_hardness_is_the_mean_distance_to_the_nearest_other_and_the_farthest_own_image() -> None:
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(7, 3)), [0, 0, 0, 2, 2, 5, 9]
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    negative, positive = [], []
+    for i in range(7):
+        distances = [float(np.linalg.norm(unit[i] - unit[j])) for j in range(7)]
+        negative.append(min(d for d, label in zip(distances, labels, strict=True) if label != labels[i]))
+        own = [d for j, d in enumerate(distances) if labels[j] == labels[i] and j != i]
+        positive += [max(own)] if own else []
+    tensor = torch.tensor(rows)
+    found = hardness(Features(tensor, tensor, tensor), torch.tensor(labels))
+    assert found == pytest.approx({"hardest_negative": np.mean(negative), "hardest_positive": np.mean(positive)})
+
+
+def test_hardness_leaves_out_what_a_batch_does_not_have() -> None:
+    tensor = torch.eye(3)
+    features = Features(tensor, tensor, tensor)
+    assert set(hardness(features, torch.tensor([0, 1, 2]))) == {"hardest_negative"}
+    assert set(hardness(features, torch.tensor([4, 4, 4]))) == {"hardest_positive"}
+
+
+def test_a_figure_that_an_epoch_lacks_is_left_empty(tmp_path: Path) -> None:
+    write_curve([{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 1.0, "hardest_positive": 0.5}], tmp_path / "c.csv")
+    assert (tmp_path / "c.csv").read_text() == "epoch,loss,hardest_positive\n1,2.5,\n2,1.0,0.5\n"
+
+
+def test_pretraining_is_reproducible_and_reports_retrieval_beside_chance(values: Values, tmp_path: Path) -> None:
+    job = Grid(Config.parse(values)).pretrain_job("small")
+    for name in ("one", "two"):
+        torch.manual_seed(len(list(tmp_path.iterdir())))
+        pretrain(job, tmp_path / f"{name}.safetensors", tmp_path / f"{name}.json", CPU)
+    assert digest_file(tmp_path / "one.safetensors") == digest_file(tmp_path / "two.safetensors")
+    report = read_json(tmp_path / "one.json")
+    assert report["caption_chance"] == pytest.approx(100 / 10)
+    assert report["pairs"] == 10
+    assert 0 <= report["caption_recall_at_1"] <= 100
+    assert all(np.isfinite(report["loss"]))
+
+
+def test_pretraining_without_enough_distinct_captions_is_refused_with_both_numbers(
+    values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dfgs.training import pretrain as module
+
+    corpus = module.draw_corpus
+
+    def alike(*arguments: Any) -> Any:
+        drawn = corpus(*arguments)
+        return module.Corpus(drawn.pixels, drawn.captions, ["same"] * len(drawn.looks))
+
+    monkeypatch.setattr(module, "draw_corpus", alike)
+    with pytest.raises(DfgsError, match="only 1 distinct captions for held_out=10"):
+        pretrain(Grid(Config.parse(values)).pretrain_job("small"), tmp_path / "w", tmp_path / "r", CPU)
+
+
+def test_damaged_prompts_are_named(on_disk: Values, tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    save_file({"text": torch.zeros(3)}, path)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(DfgsError, match=r"p\.safetensors"):
+        finetune(job_of(on_disk), path, {}, 0, CPU)
