@@ -141,13 +141,15 @@ def score_trial(job: dict[str, Any], record: Path | None, index: Path, metrics: 
 
 @cli.command()
 @click.option("--experiment", required=True)
+@click.option("--target", "targets", multiple=True, required=True, help="A target of the experiment; can be repeated.")
 @click.argument("output", type=FILE)
 @click.argument("parts", type=FILE, nargs=-1, required=True)
-def aggregate(experiment: str, output: Path, parts: tuple[Path, ...]) -> None:
-    """Collect the metrics of an experiment's trials."""
+def aggregate(experiment: str, targets: tuple[str, ...], output: Path, parts: tuple[Path, ...]) -> None:
+    """Collect the metrics of an experiment's trials on its own targets; a shared trial may have more."""
     from dfgs.results import merge, write_metrics
 
-    write_metrics(merge(parts).assign(experiment=experiment), output)
+    rows = merge(parts).assign(experiment=experiment)
+    write_metrics(rows[rows["target"].isin(targets)], output)
 
 
 @cli.command()

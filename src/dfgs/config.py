@@ -3,6 +3,7 @@
 Maps define and lists select: what is defined and not listed does not run. Every key is explained in `config/README.md`.
 """
 
+import inspect
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -344,12 +345,22 @@ def _check_components(config: Config) -> None:
     for name, sampler in config.samplers.items():
         if name == REFERENCE:
             raise DfgsError(f"config: samplers.{name}: the name is kept for the untuned backbone; choose another")
-        samplers.REGISTRY.check(str(sampler.get("class", name)), f"config: samplers.{name}.class")
+        _check_arguments(name, str(sampler.get("class", name)), set(sampler) - {"class"})
     for name, model in config.models.items():
         stages = {"finetune": model.finetune.losses, "prior": model.prior.losses if model.prior else {}}
         for stage, chosen in stages.items():
             for loss in chosen:
                 losses.REGISTRY.check(loss, f"config: models.{name}.{stage}.losses")
+
+
+def _check_arguments(name: str, class_name: str, given: set[str]) -> None:
+    """A sampler setting names an existing class and arguments that it has."""
+    samplers.REGISTRY.check(class_name, f"config: samplers.{name}.class")
+    parameters = inspect.signature(samplers.REGISTRY.load(class_name)).parameters.values()
+    known = {p.name for p in parameters if p.default is not inspect.Parameter.empty}
+    for argument in sorted(given - known):
+        near = did_you_mean(argument, known) if known else " (it takes none)"
+        raise DfgsError(f"config: samplers.{name}: class {class_name} has no argument {argument!r}{near}")
 
 
 def _check_roots(config: Config) -> None:

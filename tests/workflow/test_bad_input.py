@@ -41,6 +41,11 @@ def test_a_batch_size_that_is_no_multiple_of_k_names_both_numbers(fresh: Copy, t
     _check(fresh, config, "batch size 30 is not a multiple of instances (K) 4")
 
 
+def test_an_unknown_argument_of_a_sampler_is_named_before_any_job(fresh: Copy, tmp_path: Path) -> None:
+    config = _edited(fresh, tmp_path, "neighbours: 3", "neighbors: 3")
+    _check(fresh, config, "class dfgs has no argument 'neighbors' (did you mean 'neighbours'?)")
+
+
 def test_a_missing_dataset_folder_is_named(fresh: Copy, tmp_path: Path) -> None:
     text = (fresh.root / "config/smoke.yaml").read_text(encoding="utf-8")
     text = text.replace("  tiny-a: [drawn-tiny-a]", "  tiny-a: [market1501]")

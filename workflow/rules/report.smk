@@ -12,8 +12,13 @@ rule aggregate:
     conda:
         "../../envs/dfgs.yaml"
     threads: 1
+    params:
+        targets=lambda wildcards: [
+            f"--target={name}"
+            for name in GRID.config.experiments[wildcards.experiment].targets
+        ],
     shell:
-        "dfgs aggregate --experiment {wildcards.experiment:q} {output:q} {input:q} 2> {log:q}"
+        "dfgs aggregate --experiment {wildcards.experiment:q} {params.targets:q} {output:q} {input:q} 2> {log:q}"
 
 
 rule collect:

@@ -22,11 +22,11 @@ ARCHITECTURES = Path(__file__).parent / "architectures"
 log = logging.getLogger(__name__)
 
 
-def build_clip(settings: BackboneSettings, weights: Path | None) -> Any:
+def build_clip(settings: BackboneSettings, weights: Path | None, seed: int = 0) -> Any:
     """Build the CLIP model called `settings.architecture` at `settings.input_size`, float32, in eval mode.
 
     `weights` is a safetensors file of this very model (as the `pretrain` stage writes it); None takes
-    `settings.pretrained`: an open_clip tag or file, or random weights where that is null.
+    `settings.pretrained`: an open_clip tag or file, or random weights (from `seed`) where that is null.
     Raises `DfgsError` for an unknown architecture or weights of another shape.
     """
     open_clip.add_model_config(ARCHITECTURES)
@@ -35,7 +35,9 @@ def build_clip(settings: BackboneSettings, weights: Path | None) -> Any:
         raise DfgsError(f"backbone: open_clip has no architecture {settings.architecture!r}{near.split(' (known')[0]}")
     tag = settings.pretrained if weights is None and settings.pretrained != "drawn" else None
     try:
-        clip = open_clip.create_model(settings.architecture, pretrained=tag, precision="fp32")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            clip = open_clip.create_model(settings.architecture, pretrained=tag, precision="fp32")
     except (RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DfgsError(f"backbone: cannot load pretrained={tag!r} into {settings.architecture}: {reason}") from error

@@ -35,10 +35,8 @@ def pretrain(job: dict[str, Any], weights: Path, report: Path, device: torch.dev
     settings = backbone.pretrain
     if settings is None:
         raise DfgsError("pretrain: the backbone has no pretrain recipe; set pretrained: drawn and pretrain: …")
-    torch.manual_seed(settings.seed)
-    clip = build_clip(backbone.model_copy(update={"pretrained": None}), None).to(
-        device, memory_format=torch.channels_last
-    )
+    untrained = backbone.model_copy(update={"pretrained": None})
+    clip = build_clip(untrained, None, settings.seed).to(device, memory_format=torch.channels_last)
     tokenizer = open_clip.get_tokenizer(backbone.architecture)
     corpus = draw_corpus(settings.seed, settings.domains, settings.pictures, settings.gap)
     losses = _train(clip, _Pairs(corpus, tokenizer, device), settings)
