@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "workflow", "config", "src", "envs")
+PARTS = ("Snakefile", "workflow", "profiles", "config", "src", "envs")
 LIMIT = 900
 
 
