@@ -137,6 +137,6 @@ def test_a_collected_experiment_carries_its_name(main: Main, tmp_path: Path) -> 
     header = "experiment,source,target,split,model,sampler,seed,metric,value,protocol,commit,versions\n"
     part = tmp_path / "part.csv"
     part.write_text(header + "-,a,b,test,tiny,pk,0,mAP,40.5,p,c,v\n")
-    assert main("aggregate", "--experiment", "main", tmp_path / "e.csv", part) == 0
+    assert main("aggregate", "--experiment", "main", "--target", "b", tmp_path / "e.csv", part) == 0
     assert main("collect", tmp_path / "all.csv", tmp_path / "e.csv") == 0
     assert (tmp_path / "all.csv").read_text() == header + "main,a,b,test,tiny,pk,0,mAP,40.5,p,c,v\n"
