@@ -61,7 +61,7 @@ def test_p_larger_than_the_number_of_identities_stops_the_training_in_one_line(c
     copy.edit("config/smoke.yaml", "size: 32, instances: 4", "size: 128, instances: 2")
     run = copy.snakemake("--until", "learn_prompts")
     assert run.code == 1
-    message = "error: batch_size=128 with instances=2 needs 64 identities in a batch, the training set has "
+    message = "error: batch_size=128 with instances=2 needs 64 identities, the training set has "
     assert message in run.text, run.text
 
 
