@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from conftest import Copy
 
 # What one more sampler costs on the smoke grid: two sources, one seed.
