@@ -1,6 +1,5 @@
 """From image files to tensors: decoding, resizing, augmentation with a seed per image, and loaders."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from dfgs.vision import v2
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 CACHE_LIMIT = 2 * 2**30
 """Bytes of resized images that are kept in memory; a larger set is decoded anew each time."""
-
-log = logging.getLogger(__name__)
 
 
 def decode(path: Path, size: tuple[int, int]) -> Tensor:

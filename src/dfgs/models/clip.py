@@ -1,6 +1,5 @@
 """CLIP models by open_clip name, at any input size: image features as re-ID uses them, prompts fed as embeddings."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ ModifiedResNet: Any = open_clip.modified_resnet.ModifiedResNet
 VisionTransformer: Any = open_clip.transformer.VisionTransformer
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
-log = logging.getLogger(__name__)
 
 
 def build_clip(settings: BackboneSettings, weights: Path | None, seed: int = 0) -> Any:

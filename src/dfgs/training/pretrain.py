@@ -28,8 +28,8 @@ def pretrain(job: dict[str, Any], weights: Path, report: Path, device: torch.dev
 
     The caption corpus shows people and domains that no dataset holds. Token embeddings stay as initialised. Afterwards
     both projections are scaled so that un-normalised products have the temperature that the loss has learned, since the
-    losses of CLIP-ReID use temperature 1. `report` gets Recall@1 of
-    `held_out` pairs with distinct captions, and chance.
+    losses of CLIP-ReID use temperature 1. `report` gets Recall@1 of `held_out` pairs with distinct captions, and
+    chance.
     """
     backbone = BackboneSettings.model_validate(job)
     settings = backbone.pretrain
