@@ -12,7 +12,6 @@ from torch import Tensor
 
 from dfgs.config import BackboneSettings, BatchSettings, FinetuneSettings, InputSettings, TestSettings
 from dfgs.data import Loader
-from dfgs.errors import DfgsError
 from dfgs.extraction import embed_images
 from dfgs.losses.base import LossContext
 from dfgs.models.clip import ImageEncoder, build_clip, read_tensors
@@ -39,14 +38,13 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
     context = LossContext(encoder.widths, source.identities, text, torch.Generator().manual_seed(job["seed"]))
     sampler = build_sampler(job["sampler"], source, batch, job["seed"])
     features = GraphFeatures(job, encoder, source, text, workers, device)
-    iterations = settings.iterations or max(1, len(source.store) // batch.size)
     prior = job.get("prior")
     stage = Stage(
         name="stage 2",
         sampler=job["sampler"]["name"],
         encoder=encoder,
         losses={name: loss.to(device) for name, loss in build_losses(settings.losses, context).items()},
-        passes=ContinuedPasses(sampler, iterations, features.give),
+        passes=ContinuedPasses(sampler, source.iterations(settings, batch), features.give),
         loader=Loader(
             source.store, InputSettings.model_validate(job["input"]), augment=True, workers=workers, seed=job["seed"]
         ),
@@ -71,14 +69,10 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
 
 
 def build_sampler(job: dict[str, Any], source: Source, batch: BatchSettings, seed: int) -> BatchSampler:
-    """Build the sampler of a job; `DfgsError` names an argument that its class does not know."""
-    sampler_class = REGISTRY.load(job["class"])
-    try:
-        sampler: BatchSampler = sampler_class(
-            source.labels, batch_size=batch.size, instances=batch.instances, seed=seed, **job["arguments"]
-        )
-    except TypeError as error:
-        raise DfgsError(f"sampler {job['name']!r}: class {job['class']} refuses {job['arguments']}: {error}") from error
+    """Build the sampler of a job, whose arguments the configuration has checked; `DfgsError` for impossible values."""
+    sampler: BatchSampler = REGISTRY.load(job["class"])(
+        source.labels, batch_size=batch.size, instances=batch.instances, seed=seed, **job["arguments"]
+    )
     return sampler
 
 

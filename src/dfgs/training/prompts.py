@@ -68,7 +68,7 @@ def _warm_up(
         sampler="pk",
         encoder=encoder,
         losses=build_losses(prior.losses, context),
-        passes=ContinuedPasses(sampler, finetune.iterations or max(1, len(source.store) // batch.size)),
+        passes=ContinuedPasses(sampler, source.iterations(finetune, batch)),
         loader=Loader(
             source.store, InputSettings.model_validate(job["input"]), augment=True, workers=workers, seed=job["seed"]
         ),

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfgs.config import BackboneSettings
+from dfgs.config import BackboneSettings, BatchSettings, FinetuneSettings
 from dfgs.data import ImageStore
 from dfgs.datasets import open_dataset
 from dfgs.datasets.base import join
@@ -26,6 +26,10 @@ class Source:
     def identities(self) -> int:
         """Number of training identities N."""
         return len(self.labels.identities)
+
+    def iterations(self, settings: FinetuneSettings, batch: BatchSettings) -> int:
+        """Batches in an epoch, the same for every sampler: as configured, else images / batch size."""
+        return settings.iterations or max(1, len(self.store) // batch.size)
 
 
 def load_source(job: dict[str, Any], backbone: BackboneSettings) -> Source:
