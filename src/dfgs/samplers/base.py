@@ -16,10 +16,15 @@ Features = NDArray[np.float32]
 
 
 class Pass(NamedTuple):
-    """One pass: image indices, int64 (batches, batch size), and how often a walk had to restart."""
+    """One pass: image indices, int64 (batches, batch size), and how a graph led to them.
+
+    `edges` int32 (N, k) are the rows that each identity's edges lead to, as the sampler used them; None without a
+    graph. `restarts` counts how often a walk had to restart.
+    """
 
     images: Ids
     restarts: int = 0
+    edges: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +193,7 @@ class BatchSampler:
         drawn = self.current_pass()
         return PassStatistics.of(self.labels, drawn.images, drawn.restarts)
 
-    def serve(self, rows: Ids, images: Ids, restarts: int = 0) -> Pass:
+    def serve(self, rows: Ids, images: Ids, restarts: int = 0, edges: NDArray[np.int32] | None = None) -> Pass:
         """Give every identity in `rows`, int64 (batches, P), its next K images.
 
         `images` int64 (n,) is an order of all images identity by identity (`labels.shuffled`, `labels.by_camera`). The
@@ -197,7 +202,7 @@ class BatchSampler:
         first = self.instances * _visits(rows.ravel())
         count, start = self.labels.counts[rows.ravel()], self.labels.offsets[:-1][rows.ravel()]
         places = start[:, None] + (first[:, None] + np.arange(self.instances)) % count[:, None]
-        return Pass(images[places].reshape(len(rows), self.batch_size), restarts)
+        return Pass(images[places].reshape(len(rows), self.batch_size), restarts, edges)
 
     def current_pass(self) -> Pass:
         """Return the pass of the current epoch, drawn once for each (epoch, features)."""

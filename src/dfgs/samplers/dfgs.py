@@ -65,8 +65,9 @@ class Dfgs(GraphSampler):
     def draw_pass(self, rng: np.random.Generator) -> Pass:
         """Walk the graph and serve each visit the identity's next images, dealt camera by camera."""
         chunks, starts = self.labels.chunks(self.instances), rng.permutation(len(self.labels.identities))
-        rows, restarts = walk(self.edges(rng), chunks, starts, self.identities_per_batch, restart=self.restart)
-        return self.serve(rows, self.labels.by_camera(rng), restarts)
+        edges = self.edges(rng)
+        rows, restarts = walk(edges, chunks, starts, self.identities_per_batch, restart=self.restart)
+        return self.serve(rows, self.labels.by_camera(rng), restarts, edges)
 
     def edges(self, rng: np.random.Generator) -> NDArray[np.int32]:
         """Rows of each identity's neighbours in the order of the visit, int32 (N, k)."""

@@ -57,7 +57,8 @@ class DfgsReleased(GraphSampler):
         groups = deal_groups(self.labels, shuffled, self.instances, draws)
         edges = self._scrambled(known, shuffled, draws) if "text" in self.graph else self._right(known, draws)
         batches = self._walk(shuffled[draws.below(len(shuffled))], edges, groups)
-        return Pass(np.array(batches, dtype=np.int64).reshape(-1, self.batch_size))
+        table = np.array([edges[row] for row in range(len(edges))], dtype=np.int32)
+        return Pass(np.array(batches, dtype=np.int64).reshape(-1, self.batch_size), edges=table)
 
     def _right(self, known: list[int], draws: Draws) -> dict[int, list[int]]:
         table = self.neighbours(self.ranks.stop).tolist()

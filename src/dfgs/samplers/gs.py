@@ -19,6 +19,5 @@ class Gs(GraphSampler):
 
     def draw_pass(self, rng: np.random.Generator) -> Pass:
         """Put every anchor in front of its neighbours, in random order of anchors."""
-        anchors = rng.permutation(len(self.labels.identities))
-        rows = np.column_stack([anchors, self.neighbours(self.identities_per_batch - 1)[anchors]])
-        return self.serve(rows, self.labels.shuffled(rng))
+        anchors, edges = rng.permutation(len(self.labels.identities)), self.neighbours(self.identities_per_batch - 1)
+        return self.serve(np.column_stack([anchors, edges[anchors]]), self.labels.shuffled(rng), edges=edges)

@@ -56,10 +56,11 @@ class GsReleased(GraphSampler):
         shuffled = anchors.copy()
         draws.shuffle(shuffled)
         groups = deal_groups(self.labels, shuffled, self.instances, draws)
-        table = self.neighbours(self.k).tolist()
+        edges = self.neighbours(self.k)
+        table = edges.tolist()
         draws.shuffle(anchors)
         served: list[int] = []
         for anchor in anchors[: self.cap // (self.k + 1) + 1]:
             for row in (anchor, *table[anchor]):
                 served += groups[row][draws.below(len(groups[row]))]
-        return Pass(np.array(served, dtype=np.int64).reshape(-1, self.batch_size))
+        return Pass(np.array(served, dtype=np.int64).reshape(-1, self.batch_size), edges=edges)
