@@ -15,6 +15,10 @@ from dfgs import datasets, figures, losses, samplers
 from dfgs.errors import DfgsError, did_you_mean
 from dfgs.metrics import PROTOCOLS
 from dfgs.results import METRICS, REFERENCE, RERANKED
+from dfgs.samplers._graph import GRAPHS
+
+FRESH, BANK = "fresh", "bank"
+"""Where the image features of a graph come from: embedded before each pass, or seen in training."""
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -345,7 +349,10 @@ def _check_components(config: Config) -> None:
     for name, sampler in config.samplers.items():
         if name == REFERENCE:
             raise DfgsError(f"config: samplers.{name}: the name is kept for the untuned backbone; choose another")
-        _check_arguments(name, str(sampler.get("class", name)), set(sampler) - {"class"})
+        class_name = str(sampler.get("class", name))
+        _check_arguments(name, class_name, set(sampler) - {"class", "features"})
+        if "features" in sampler:
+            _check_features(name, class_name, sampler)
     for name, model in config.models.items():
         stages = {"finetune": model.finetune.losses, "prior": model.prior.losses if model.prior else {}}
         for stage, chosen in stages.items():
@@ -361,6 +368,16 @@ def _check_arguments(name: str, class_name: str, given: set[str]) -> None:
     for argument in sorted(given - known):
         near = did_you_mean(argument, known) if known else " (it takes none)"
         raise DfgsError(f"config: samplers.{name}: class {class_name} has no argument {argument!r}{near}")
+
+
+def _check_features(name: str, class_name: str, sampler: dict[str, Any]) -> None:
+    """A sampler setting with a graph of image features chooses where these come from."""
+    where, value = f"config: samplers.{name}.features", str(sampler["features"])
+    own = samplers.REGISTRY.load(class_name).graph
+    if "image" not in GRAPHS.get(str(sampler.get("graph")), own):
+        raise DfgsError(f"{where} is {value!r}: the sampler has no graph of image features; leave the key out")
+    if value not in (FRESH, BANK):
+        raise DfgsError(f"{where}: no features are called {value!r}{did_you_mean(value, (FRESH, BANK))}")
 
 
 def _check_roots(config: Config) -> None:

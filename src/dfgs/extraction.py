@@ -36,8 +36,7 @@ def embed_images(
     rows = []
     with torch.inference_mode():
         for images, _ in loader.load(batches):
-            features = encoder(images.to(device))
-            rows.append(torch.cat([features.named(name) for name in names], dim=1).cpu())
+            rows.append(encoder(images.to(device)).joined(names).cpu())
     encoder.train(was_training)
     return torch.cat(rows).clone()
 

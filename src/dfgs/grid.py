@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dfgs import losses, samplers
-from dfgs.config import Config, DatasetSettings, ModelSettings
+from dfgs.config import FRESH, Config, DatasetSettings, ModelSettings
 from dfgs.results import REFERENCE
 
 Job = dict[str, Any]
@@ -153,10 +153,12 @@ class Grid:
         }
 
     def sampler(self, name: str) -> Job:
-        """Resolve a sampler setting into its class and arguments."""
-        settings = self.config.samplers[name]
-        arguments = {key: value for key, value in settings.items() if key != "class"}
-        return {"name": name, "class": str(settings.get("class", name)), "arguments": arguments}
+        """Resolve a sampler setting into its class and arguments, and `features` where they are not fresh."""
+        settings = dict(self.config.samplers[name])
+        kind, features = str(settings.pop("class", name)), settings.pop("features", FRESH)
+        # fresh features are not named, as in jobs of before there was a bank: nothing trains again
+        chosen = {} if features == FRESH else {"features": features}
+        return {"name": name, "class": kind, "arguments": settings, **chosen}
 
     def sampler_digest(self, name: str) -> str:
         """Digest the source files of a sampler setting's class."""

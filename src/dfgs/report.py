@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from dfgs.config import FRESH
 from dfgs.errors import DfgsError
 from dfgs.figures import REGISTRY as FIGURES
 from dfgs.figures.base import FigureData, save
@@ -57,7 +58,10 @@ def _read_curves(paths: tuple[Path, ...]) -> pd.DataFrame:
 
 
 def _all_arguments(sampler: dict[str, Any]) -> dict[str, Any]:
-    """Name the class of a sampler setting and all its own arguments, defaults filled in."""
+    """Name the class of a sampler setting, its features and all its own arguments, defaults filled in."""
     signature = inspect.signature(SAMPLERS.load(sampler["class"]))
     defaults = {n: p.default for n, p in signature.parameters.items() if p.default is not inspect.Parameter.empty}
-    return {"class": sampler["class"], "args": {**defaults, **sampler["arguments"]}}
+    return {
+        "class": sampler["class"],
+        "args": {"features": sampler.get("features", FRESH), **defaults, **sampler["arguments"]},
+    }

@@ -1,7 +1,9 @@
 """What the image tower gives for a batch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -17,7 +19,15 @@ class Features:
     pooled: Tensor
     projected: Tensor
 
+    def detach(self) -> "Features":
+        """Return the same features without their gradients."""
+        return Features(self.intermediate.detach(), self.pooled.detach(), self.projected.detach())
+
     def named(self, name: str) -> Tensor:
         """Return one of the three by its name."""
         tensor: Tensor = getattr(self, name)
         return tensor
+
+    def joined(self, names: Iterable[str]) -> Tensor:
+        """Return the features called `names` side by side."""
+        return torch.cat([self.named(name) for name in names], dim=1)

@@ -1,5 +1,6 @@
 """Epochs of a fixed number of batches over passes of any length."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,8 @@ class ContinuedPasses:
         self._restarts = 0
         self.passes = 0
         """Passes that began in the latest epoch."""
+        self.seconds = 0.0
+        """What beginning them took: features, graph and walk."""
 
     def __len__(self) -> int:
         return self.iterations
@@ -45,7 +48,7 @@ class ContinuedPasses:
         The next pass begins only when the next run is asked for, so that a loader that reads ahead within a run never
         makes a graph from an older model than a loader that does not.
         """
-        self._served, self._restarts, self.passes = [], 0, 0
+        self._served, self._restarts, self.passes, self.seconds = [], 0, 0, 0.0
         missing = self.iterations
         while missing:
             if self._position == len(self._batches):
@@ -86,6 +89,7 @@ class ContinuedPasses:
         self._batches = np.concatenate([served, remaining])
 
     def _begin_pass(self) -> None:
+        started = time.perf_counter()
         self._pass_index += 1
         self.sampler.set_epoch(self._pass_index)
         if self.before_pass is not None:
@@ -99,3 +103,4 @@ class ContinuedPasses:
         self._batches, self._position = drawn.images, 0
         self._restarts += drawn.restarts
         self.passes += 1
+        self.seconds += time.perf_counter() - started

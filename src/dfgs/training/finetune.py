@@ -3,23 +3,28 @@
 import csv
 import io
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dfgs.config import BackboneSettings, BatchSettings, FinetuneSettings, InputSettings, TestSettings
+from dfgs.config import BANK, FRESH, BackboneSettings, BatchSettings, FinetuneSettings, InputSettings, TestSettings
 from dfgs.data import Loader
 from dfgs.extraction import embed_images
 from dfgs.losses.base import LossContext
 from dfgs.models.clip import ImageEncoder, build_clip, read_tensors
+from dfgs.models.features import Features
 from dfgs.provenance import commit, digest_file, versions, whole_file, write_json, write_text
 from dfgs.samplers import REGISTRY
 from dfgs.samplers._continued import ContinuedPasses
-from dfgs.samplers.base import BatchSampler
-from dfgs.training.loop import Stage, build_losses, train
+from dfgs.samplers.base import BatchSampler, FeatureRequest, Labels
+from dfgs.training.bank import IdentityBank, graph_agreement
+from dfgs.training.loop import TIMES, Stage, build_losses, train
 from dfgs.training.source import Source, load_source
 
 
@@ -52,8 +57,10 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
         settings=settings,
         epochs=settings.epochs,
         first_epoch=1 + (prior["epochs"] if prior and settings.shared_schedule else 0),
+        observe=features.observe if features.bank else None,
     )
     curve = train(stage, device)
+    cost = sampler_cost(curve) | features.cost(source.labels, job["seed"])
     with whole_file(output["weights"]) as partial:
         save_file({name: tensor.contiguous().cpu() for name, tensor in encoder.visual.state_dict().items()}, partial)
     write_curve(curve, output["curve"])
@@ -64,8 +71,8 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
         "commit": commit(),
         "versions": versions(),
     }
-    cost = {"seconds": time.perf_counter() - started, "graph_seconds": features.seconds, "graphs": features.count}
-    write_json(output["record"], {**record, **cost, "images": len(source.store), "identities": source.identities})
+    size = {"images": len(source.store), "identities": source.identities}
+    write_json(output["record"], {**record, "seconds": time.perf_counter() - started, **cost, **size})
 
 
 def build_sampler(job: dict[str, Any], source: Source, batch: BatchSettings, seed: int) -> BatchSampler:
@@ -76,8 +83,18 @@ def build_sampler(job: dict[str, Any], source: Source, batch: BatchSettings, see
     return sampler
 
 
+def sampler_cost(curve: list[dict[str, float]]) -> dict[str, list[float]]:
+    """Move the times of every epoch out of `curve`, which is the same for equal runs, and add the sampler's share."""
+    times = {name: [row.pop(name) for row in curve] for name in TIMES}
+    whole, part = (times[name] for name in TIMES)
+    return times | {"sampler_share": [p / w for p, w in zip(part, whole, strict=True)]}
+
+
 class GraphFeatures:
-    """Gives a graph sampler the features it asks for before each pass, from the model as it is then."""
+    """Gives a graph sampler the features it asks for before each pass, from the model as it is then.
+
+    With `features: bank` only the first pass's are embedded; they start the bank that gives all others.
+    """
 
     def __init__(
         self,
@@ -91,7 +108,10 @@ class GraphFeatures:
         self.names = TestSettings.model_validate(job["test"]).features
         self.loader = Loader(source.store, InputSettings.model_validate(job["input"]), augment=False, workers=workers)
         self.encoder, self.text, self.device = encoder, text, device
+        is_banked = job["sampler"].get("features") == BANK
+        self.bank = IdentityBank(source.identities) if is_banked else None
         self.seconds, self.count = 0.0, 0
+        self.used: Counter[str] = Counter()
 
     def give(self, sampler: BatchSampler, index: int) -> None:
         """Embed what the sampler requests (features as at test time, not normalised) and hand it over."""
@@ -99,14 +119,45 @@ class GraphFeatures:
         if request is None:
             return
         started = time.perf_counter()
-        image = None
-        if request.images is not None:
-            rows = embed_images(self.encoder, self.loader, request.images.tolist(), self.names, self.device)
-            image = request.pool(rows.numpy())
-        text = self.text.cpu().numpy() if "text" in request.kinds else None
+        image = None if request.images is None else self._image(request)
+        text = None
+        if "text" in request.kinds:
+            text = self.text.cpu().numpy()
+            self.used["text"] += 1
         sampler.set_features(identities=sampler.labels.identities, image=image, text=text)
         self.seconds += time.perf_counter() - started
         self.count += 1
+
+    def observe(self, features: Features, labels: Tensor) -> None:
+        """Let the bank see what a training step has computed, augmentation included."""
+        assert self.bank is not None
+        self.bank.add(features.joined(self.names).cpu().numpy(), labels.cpu().numpy())
+
+    def cost(self, labels: Labels, seed: int) -> dict[str, Any]:
+        """Tell the seconds, number and features of the graphs; of a bank's also how it agrees with clean features."""
+        figures = {"graph_seconds": self.seconds, "graphs": self.count, "graph_features": dict(self.used)}
+        if self.bank is None or self.bank.means is None:
+            return figures
+        clean = self._embed(np.arange(len(labels)))
+        return figures | {"graph_agreement": graph_agreement(labels, clean, self.bank.means, seed)}
+
+    def _image(self, request: FeatureRequest) -> NDArray[np.float32]:
+        """Take the bank's means, a copy that later steps leave alone, or embed what the request names."""
+        if self.bank is not None and self.bank.means is not None:
+            self.used[BANK] += 1
+            return self.bank.means.copy()
+        assert request.images is not None
+        self.used[FRESH] += 1
+        rows = request.pool(self._embed(request.images))
+        if self.bank is not None:
+            self.bank.start(rows)
+        return rows
+
+    def _embed(self, images: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows: NDArray[np.float32] = embed_images(
+            self.encoder, self.loader, images.tolist(), self.names, self.device
+        ).numpy()
+        return rows
 
 
 def _encoder(

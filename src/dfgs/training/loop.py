@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,16 @@ from dfgs.samplers._continued import ContinuedPasses
 from dfgs.training.schedules import finetune_rate
 
 log = logging.getLogger(__name__)
+TIMES = ("epoch_seconds", "sampler_seconds")
+"""What an epoch took, and the sampler's part of it: features, graph, batches, bank. Equal runs differ in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What one stage trains with; `name` and `sampler` appear in messages, `first_epoch` places it in the schedule."""
+    """What one stage trains with; `name` and `sampler` appear in messages, `first_epoch` places it in the schedule.
+
+    `observe(features, labels)` is shown every step's features, detached, as the step has computed them.
+    """
 
     name: str
     sampler: str
@@ -37,6 +43,7 @@ class Stage:
     settings: FinetuneSettings
     epochs: int
     first_epoch: int
+    observe: Callable[[Features, Tensor], None] | None = None
 
 
 def build_losses(settings: dict[str, dict[str, Any]], context: LossContext) -> dict[str, Loss]:
@@ -51,7 +58,7 @@ def build_losses(settings: dict[str, dict[str, Any]], context: LossContext) -> d
 
 
 def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
-    """Train `stage.encoder` in place and return one row of figures per epoch.
+    """Train `stage.encoder` in place and return one row of figures per epoch, its `TIMES` in seconds among them.
 
     Adam, weight decay as in CLIP-ReID, biases at `bias_factor` times the rate. Raises `DfgsError` naming stage, sampler
     and step when a loss is not finite.
@@ -59,6 +66,7 @@ def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
     optimiser = _optimiser(stage)
     curve = []
     for epoch in range(1, stage.epochs + 1):
+        started = time.perf_counter()
         rate = finetune_rate(stage.settings, stage.first_epoch + epoch - 1)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["factor"]
@@ -75,7 +83,8 @@ def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
             "identities_served": served.identities_served,
         }
         row |= {"images_served": served.images_served, "images_repeated": served.images_repeated}
-        curve.append(row)
+        times = time.perf_counter() - started, stage.passes.seconds + figures.observing
+        curve.append(row | dict(zip(TIMES, times, strict=True)))
         log.info("%s epoch %d/%d: loss %.4f, rate %.2e", stage.name, epoch, stage.epochs, row["loss"], rate)
     return curve
 
@@ -103,10 +112,21 @@ def _step(stage: Stage, optimiser: torch.optim.Adam, images: Tensor, labels: Ten
             f"{stage.name} with sampler {stage.sampler!r}: the loss is {row['loss']} at step {figures.next_step} "
             f"({parts}); lower the learning rate or look at the images"
         )
+    # Here, where the figures have waited for the device already: a later look would wait for the step as well.
+    figures.observing += _observe(stage, features, labels)
     optimiser.zero_grad()
     total.backward()
     optimiser.step()
     figures.add(row)
+
+
+def _observe(stage: Stage, features: Features, labels: Tensor) -> float:
+    """Show a step's features to who wants to see them; the seconds that it takes."""
+    if stage.observe is None:
+        return 0.0
+    started = time.perf_counter()
+    stage.observe(features.detach(), labels)
+    return time.perf_counter() - started
 
 
 @torch.no_grad()
@@ -134,6 +154,7 @@ class _Means:
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
         self.next_step = first_step
+        self.observing = 0.0
 
     def add(self, row: dict[str, float]) -> None:
         self.next_step += 1
