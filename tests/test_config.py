@@ -321,3 +321,36 @@ def test_drawn_weights_without_a_recipe_are_refused(values: dict[str, Any]) -> N
 def test_rates_in_the_short_form_that_yaml_reads_as_text_are_numbers(values: dict[str, Any]) -> None:
     values["models"]["tiny"]["finetune"]["learning_rate"] = yaml.safe_load("5e-6")
     assert Config.parse(values).models["tiny"].finetune.learning_rate == 5e-6
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ({"class": "dfgs", "features": "bnak"}, "no features are called 'bnak' (did you mean 'bank'?)"),
+        ({"class": "gs", "features": None}, "no features are called 'None' (known: bank, fresh)"),
+        (
+            {"class": "pk", "features": "bank"},
+            "is 'bank': the sampler has no graph of image features; leave the key out",
+        ),
+        (
+            {"class": "dfgs", "graph": "text", "features": "fresh"},
+            "is 'fresh': the sampler has no graph of image features; leave the key out",
+        ),
+    ],
+)
+def test_features_are_chosen_by_name_and_by_samplers_with_an_image_graph_only(
+    values: dict[str, Any], setting: dict[str, Any], expected: str
+) -> None:
+    values["samplers"]["mine"] = setting
+    assert re.sub(r"^config: samplers\.mine\.features:? ", "", refusal(values)) == expected
+
+
+@pytest.mark.parametrize("features", ["fresh", "bank"])
+@pytest.mark.parametrize(
+    "setting", [{"class": "gs"}, {"class": "dfgs"}, {"class": "dfgs", "graph": "both"}, {"class": "dfgs-permuted"}]
+)
+def test_every_sampler_with_an_image_graph_takes_both_kinds_of_features(
+    values: dict[str, Any], setting: dict[str, Any], features: str
+) -> None:
+    values["samplers"]["mine"] = setting | {"features": features}
+    assert Config.parse(values).samplers["mine"]["features"] == features

@@ -191,6 +191,20 @@ def test_a_sampler_setting_is_resolved_into_class_and_arguments(values: Values) 
     assert made.sampler_digest("dfgs-k3") != made.sampler_digest("pk")
 
 
+def test_fresh_features_are_in_no_job_and_a_bank_in_those_of_its_sampler(values: Values) -> None:
+    values["experiments"]["main"]["samplers"].append("dfgs-k3")
+    before = jobs(values)
+    values["samplers"]["dfgs-k3"]["features"] = "fresh"
+    assert jobs(values) == before
+    values["samplers"]["dfgs-k3"]["features"] = "bank"
+    new = changed(before, jobs(values))
+    assert {name.split()[0] for name in new} == {"finetune"}
+    assert all("/dfgs-k3/" in name for name in new)
+    arguments = {"graph": "image", "neighbours": 3, "skip": 1}
+    job = grid(values).sampler("dfgs-k3")
+    assert job == {"name": "dfgs-k3", "class": "dfgs", "arguments": arguments, "features": "bank"}
+
+
 def test_drawn_datasets_lie_below_results_and_real_ones_where_they_are(values: Values, tmp_path: Any) -> None:
     values["datasets"]["real"]["root"] = str(tmp_path)
     values["experiments"]["main"]["targets"] = ["a", "c"]

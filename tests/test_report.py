@@ -145,6 +145,14 @@ def test_a_figure_gets_every_argument_of_a_sampler_with_its_defaults(
     assert data.experiment == "main"
 
 
+def test_settings_with_other_features_are_told_apart(
+    job: dict[str, Any], metrics: Path, tmp_path: Path, shown: list[FigureData]
+) -> None:
+    job["settings"]["dfgs-k3"]["features"] = "bank"
+    write_figure(job, "settings", metrics, (), tmp_path / "f")
+    assert shown[0].settings["dfgs-k3"]["args"]["features"] == "bank"
+
+
 def test_an_unknown_figure_and_missing_metrics_are_named(job: dict[str, Any], metrics: Path, tmp_path: Path) -> None:
     with pytest.raises(DfgsError, match="no figure is called 'comparson'"):
         write_figure(job, "comparson", metrics, (), tmp_path / "f")

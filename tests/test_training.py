@@ -16,9 +16,11 @@ from dfgs.datasets.base import join
 from dfgs.datasets.market1501 import Market1501
 from dfgs.errors import DfgsError
 from dfgs.grid import Grid, Trial
+from dfgs.models.clip import ImageEncoder
 from dfgs.models.features import Features
 from dfgs.provenance import digest_file, read_json
-from dfgs.training import prompts
+from dfgs.samplers.dfgs import Dfgs
+from dfgs.training import loop, prompts
 from dfgs.training.finetune import finetune, write_curve
 from dfgs.training.loop import hardness
 from dfgs.training.pretrain import pretrain
@@ -28,6 +30,7 @@ from dfgs.training.schedules import finetune_rate, prompt_rate
 Values = dict[str, Any]
 Run = Callable[..., dict[str, Path]]
 CPU = torch.device("cpu")
+BANK = {"class": "dfgs", "neighbours": 3, "skip": 1, "features": "bank"}
 LOGGED = [
     "epoch",
     "step",
@@ -169,19 +172,18 @@ def test_equal_runs_give_equal_weights_and_another_seed_gives_others(on_disk: Va
     assert all(bool(tensor.isfinite().all()) for tensor in before.values())
 
 
-@pytest.mark.parametrize("sampler", ["pk", "dfgs-k3"])
+@pytest.mark.parametrize("sampler", ["pk", "dfgs-k3", "dfgs-bank"])
 def test_the_number_of_workers_changes_no_bit_even_where_a_pass_ends_inside_an_epoch(
     on_disk: Values, run: Run, sampler: str
 ) -> None:
-    on_disk["experiments"]["main"]["samplers"].append("dfgs-k3")
+    on_disk["samplers"]["dfgs-bank"] = BANK
     on_disk["models"]["tiny"]["finetune"]["iterations"] = 15
     runs = [run(job_of(on_disk, sampler), workers) for workers in (0, 2)]
     assert digest_file(runs[0]["weights"]) == digest_file(runs[1]["weights"])
     assert runs[0]["curve"].read_text() == runs[1]["curve"].read_text()
     passes = [int(row["passes"]) for row in curve_of(runs[0])]
     assert passes[0] >= 2  # a pass over 10 identities has fewer than 15 batches
-    if sampler == "dfgs-k3":
-        assert read_json(runs[0]["record"])["graphs"] == sum(passes)
+    assert read_json(runs[0]["record"])["graphs"] == (0 if sampler == "pk" else sum(passes))
 
 
 def test_a_curve_has_one_row_per_epoch_with_every_figure(on_disk: Values, run: Run) -> None:
@@ -217,6 +219,94 @@ def test_the_record_tells_the_trial_its_job_and_the_digest_of_its_weights(on_dis
     assert record["weights"] == digest_file(output["weights"])
     assert record["graphs"] == 0
     assert {"commit", "versions", "seconds"} <= set(record)
+
+
+@pytest.mark.parametrize("sampler", ["pk", "dfgs-k3", "dfgs-bank"])
+def test_the_record_tells_the_time_of_every_epoch_and_the_share_of_the_sampler(
+    on_disk: Values, run: Run, sampler: str
+) -> None:
+    on_disk["samplers"]["dfgs-bank"] = BANK
+    record = read_json(run(job_of(on_disk, sampler))["record"])
+    whole, part = record["epoch_seconds"], record["sampler_seconds"]
+    assert len(whole) == len(part) == 2
+    assert all(0 < p < w for p, w in zip(part, whole, strict=True))
+    assert record["sampler_share"] == pytest.approx([p / w for p, w in zip(part, whole, strict=True)])
+    assert record["graph_seconds"] <= sum(part)
+    assert sum(whole) < record["seconds"]
+    assert ("graph_agreement" in record) == (sampler == "dfgs-bank")
+    graphs = record["graphs"]
+    used = {"pk": {}, "dfgs-k3": {"fresh": graphs}, "dfgs-bank": {"fresh": 1, "bank": graphs - 1}}
+    assert record["graph_features"] == used[sampler]
+
+
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch) -> dict[bool, int]:
+    """Images that stage 2's encoder has seen in training mode (True) and in evaluation mode (False)."""
+    seen = {True: 0, False: 0}
+
+    class Counting(ImageEncoder):
+        def forward(self, images: torch.Tensor) -> Features:
+            seen[self.training] += len(images)
+            return super().forward(images)
+
+    monkeypatch.setattr("dfgs.training.finetune.ImageEncoder", Counting)
+    return seen
+
+
+@pytest.mark.parametrize("sampler", ["dfgs-k3", "dfgs-bank"])
+def test_a_bank_embeds_for_the_first_graph_and_at_the_end_and_nothing_in_between(
+    on_disk: Values, run: Run, embedded: dict[bool, int], sampler: str
+) -> None:
+    on_disk["samplers"]["dfgs-bank"] = BANK
+    on_disk["models"]["tiny"]["finetune"]["iterations"] = 20
+    record = read_json(run(job_of(on_disk, sampler))["record"])
+    assert record["graphs"] > 3
+    clean = 10 * record["graphs"] if sampler == "dfgs-k3" else 10 + record["images"]
+    assert embedded == {True: 2 * 20 * 8, False: clean}
+
+
+def test_a_bank_leaves_its_first_pass_as_it_is_with_fresh_features(on_disk: Values, run: Run) -> None:
+    on_disk["samplers"]["dfgs-bank"] = BANK
+    on_disk["models"]["tiny"]["finetune"] |= {"epochs": 1, "iterations": 5}
+    fresh, bank = (run(job_of(on_disk, sampler)) for sampler in ("dfgs-k3", "dfgs-bank"))
+    assert digest_file(fresh["weights"]) == digest_file(bank["weights"])
+    assert read_json(bank["record"])["graphs"] == 1
+
+
+def test_a_bank_gives_the_moving_means_of_the_features_seen_in_training(
+    on_disk: Values, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk["samplers"]["dfgs-bank"] = BANK | {"graph": "both"}
+    on_disk["models"]["tiny"]["finetune"]["iterations"] = 20
+    events: list[tuple[str, Any]] = []
+    kept: list[Any] = []
+    give, step = Dfgs.set_features, loop.hardness
+
+    def given(self: Dfgs, **features: Any) -> None:
+        events.append(("given", features["image"].copy()))
+        kept.append(features["image"])
+        give(self, **features)
+
+    def seen(features: Features, labels: torch.Tensor) -> dict[str, float]:
+        rows = torch.cat([features.pooled, features.projected], dim=1).detach().numpy()
+        events.append(("seen", (rows, labels.numpy())))
+        return step(features, labels)
+
+    monkeypatch.setattr(Dfgs, "set_features", given)
+    monkeypatch.setattr(loop, "hardness", seen)
+    run(job_of(on_disk, "dfgs-bank"))
+    first = [kind for kind, _ in events].index("given")  # before it, stage 1 may have run its prior
+    means, rest = events[first][1].copy(), events[first + 1 :]
+    assert [kind for kind, _ in rest].count("seen") == 40
+    for kind, value in rest:
+        if kind == "given":
+            np.testing.assert_allclose(value, means, rtol=1e-4, atol=1e-5)
+        else:
+            for pid in set(value[1].tolist()):
+                means[pid] = 0.5 * means[pid] + 0.5 * value[0][value[1] == pid].mean(0)
+    assert len(kept) > 3
+    copies = [value for kind, value in events if kind == "given"]
+    assert all((a == b).all() for a, b in zip(kept, copies, strict=True))  # later steps leave them alone
 
 
 def test_iterations_that_are_not_given_are_images_by_batch_size(on_disk: Values, run: Run) -> None:
