@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from dfgs.drawn.world import DomainSpec, publish_domain
+from dfgs.provenance import write_json
 
 TINY_WORLD = DomainSpec(
     seed=5,
@@ -131,3 +132,13 @@ def on_disk(values: dict[str, Any], world: Path) -> dict[str, Any]:
         values["datasets"][name] = {"layout": "market1501", "root": str(world)}
     values["backbones"]["small"] |= {"pretrained": None, "pretrain": None}
     return values
+
+
+def write_index(
+    path: Path, features: dict[str, str], datasets: list[dict[str, Any]], test: dict[str, Any], images: str = "pixels"
+) -> None:
+    """Write the index that `dfgs embed` would leave; `images` stands for what the image files hold."""
+    digests = {view: f"{images}-{view}" for view in features}
+    described = {"distance": test["distance"], "normalise": test["normalise"]}
+    settings = {"features": test["features"], "input": [64, 32]}
+    write_json(path, {"features": features, "images": digests, "datasets": datasets, **described, "settings": settings})

@@ -18,8 +18,7 @@ from dfgs.evaluation_figures.ranked_lists import HEAD, Shown, blur_head, draw_ra
 from dfgs.evaluation_figures.similarities import BINS, count_pairs, draw_similarities
 from dfgs.feature_sets import FeatureSet, is_drawn_world, read_feature_set
 from dfgs.figures.base import save
-from dfgs.metrics import PROTOCOLS, Embeddings, Protocol
-from dfgs.metrics._blocks import Distance
+from dfgs.metrics import PROTOCOLS, Distance, Embeddings, Protocol
 from dfgs.score_files import score
 from test_score_command import RULE, index_of
 
@@ -80,7 +79,8 @@ def test_a_list_longer_than_the_gallery_shows_all_that_is_left() -> None:
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean", "dot"])
 def test_pairs_are_counted_as_in_a_slow_version(distance: Distance, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dfgs.evaluation_figures.similarities.ROWS_AT_ONCE", 4)
+    monkeypatch.setattr("dfgs.metrics._blocks.Blocks.height", 4)
+    monkeypatch.setattr("dfgs.metrics._blocks.Blocks.width", 16)
     features = drawn_numbers(1)
     q, g = features.query, features.gallery
     genuine, impostor = [], []
@@ -114,8 +114,7 @@ def test_histograms_of_nothing_or_of_features_all_alike_are_refused() -> None:
     alike = [Embeddings(np.ones((len(v), 2)), v.pids, v.camids) for v in (features.query, features.gallery)]
     with pytest.raises(DfgsError, match="features all alike"):
         draw_similarities(FeatureSet("alike", *alike), RULE, "euclidean")
-    one = Embeddings(np.eye(3), np.array([1, 1, 1]), np.array([1, 2, 2]))
-    one.features[2] *= 3
+    one = Embeddings(np.diag([1.0, 1.0, 3.0]), np.array([1, 1, 1]), np.array([1, 2, 2]))
     with pytest.raises(DfgsError, match="nobody but the query's own identity"):
         count_pairs(FeatureSet("one", one, one), RULE, "euclidean")
 

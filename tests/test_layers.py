@@ -14,15 +14,17 @@ PACKAGE = Path(dfgs.__file__).parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"registry", "errors", "provenance"}),
     frozenset({"samplers", "datasets", "drawn", "metrics", "results"}),
-    frozenset({"config", "grid", "tables", "rendering", "stats", "figures", "feature_store", "feature_sets"}),
-    frozenset({"losses", "models", "data", "vision"}),
+    frozenset(
+        {"config", "grid", "tables", "rendering", "stats", "figures", "feature_store", "feature_sets", "per_query"}
+    ),
+    frozenset({"losses", "models", "data", "vision", "products"}),
     frozenset({"training", "extraction", "scoring", "score_files", "report", "evaluation_figures"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HEAVY = {"torch", "torchvision", "open_clip", "safetensors"}
-WITH_TORCH = {"losses", "models", "data", "vision", "training", "extraction"}
+WITH_TORCH = {"losses", "models", "data", "vision", "products", "training", "extraction"}
 STANDARD_LIBRARY_ONLY = LAYERS[0]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 REGISTRIES_OF_NAMES = {"dfgs.samplers", "dfgs.datasets", "dfgs.losses", "dfgs.figures"}

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfgs.errors import DfgsError
-from dfgs.metrics import PROTOCOLS, Embeddings, Protocol, Ranking, rank, summarise, true_positive_rates
+from dfgs.metrics import PROTOCOLS, Embeddings, Protocol, Ranking, difference, rank, summarise, true_positive_rates
 from dfgs.metrics import _counting as counting
 from dfgs.metrics._blocks import Blocks
 
@@ -479,5 +479,20 @@ def test_fingerprints_differ_whenever_the_rule_or_a_setting_differs():
     rules = [*PROTOCOLS.values(), Protocol("single-gallery-shot", repeats=10, seed=1)]
     prints = {rule.fingerprint(distance=d) for rule in rules for d in ("cosine", "euclidean")}
     assert len(prints) == 10
-    assert all(len(p) == 16 for p in prints)
+    assert {len(p.split()[0]) for p in prints} == {16}
     assert MARKET.fingerprint(a=1, b=2) == MARKET.fingerprint(b=2, a=1)
+
+
+def test_the_difference_of_two_fingerprints_names_every_key_with_both_values():
+    one = MARKET.fingerprint(distance="cosine", split="a b", features=("pooled", "projected"))
+    other = PROTOCOLS["cuhk03-new"].fingerprint(distance="euclidean", features=("pooled",), k1=20)
+    assert set(difference(one, other).split("; ")) == {
+        "rule market1501 and cuhk03-new",
+        "junk -1 and none",
+        "distractors 0 and none",
+        "distance cosine and euclidean",
+        "split a%20b and none",
+        "features pooled,projected and pooled",
+        "k1 none and 20",
+    }
+    assert difference("0000", "ffff") == "0000 and ffff"

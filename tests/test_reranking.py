@@ -5,20 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from conftest import write_index
 from dfgs.config import Config
 from dfgs.datasets import open_dataset
 from dfgs.errors import DfgsError
 from dfgs.feature_store import store_features
 from dfgs.grid import Grid
-from dfgs.metrics import PROTOCOLS, Embeddings, KReciprocal, Reranking, rank, rank_reranked
+from dfgs.metrics import PROTOCOLS, RATES, Embeddings, KReciprocal, Reranking, difference, rank, rank_reranked
 from dfgs.metrics import _codes as codes
 from dfgs.metrics import _neighbourhoods as neighbourhoods
 from dfgs.metrics import _pool as pool
 from dfgs.metrics import reranking as module
-from dfgs.provenance import write_json
+from dfgs.per_query import MEASURES
 from dfgs.results import read_metrics
 from dfgs.scoring import score_trial
 
@@ -253,19 +255,29 @@ def score_with(reranking: dict[str, Any] | None, config: dict[str, Any], folder:
         features = images.pids[:, None] * np.ones(8) + rng.standard_normal((len(images), 8))
         stored[f"{dataset.name}/{split}/{view}"] = f"{view}.npy"
         store_features(features.astype(np.float32), folder / f"{view}.npy")
-    write_json(folder / "index.json", {"features": stored})
-    score_trial(job, folder / "index.json", None, folder / "metrics.csv", folder / "queries.csv.gz")
-    return read_metrics(folder / "metrics.csv").set_index("metric")
+    embedded = grid.embed_job(grid.trials("main")[0])
+    write_index(folder / "index.json", stored, embedded["datasets"], embedded["test"])
+    outputs = {"metrics": folder / "metrics.csv", "per_query": folder / "queries.csv.gz"}
+    score_trial(job, folder / "index.json", None, outputs)
+    return read_metrics(folder / "metrics.csv").set_index("metric"), pd.read_csv(folder / "queries.csv.gz")
 
 
 def test_a_target_with_reranking_gets_columns_and_a_fingerprint_of_its_own(
     on_disk: dict[str, Any], tmp_path: Path
 ) -> None:
-    plain = score_with(None, on_disk, tmp_path / "plain")
-    both = score_with({"k1": 5, "k2": 2, "lambda": 0.3}, on_disk, tmp_path / "both")
-    other = score_with({"k1": 6, "k2": 2, "lambda": 0.3}, on_disk, tmp_path / "other")
+    plain, plain_queries = score_with(None, on_disk, tmp_path / "plain")
+    both, queries = score_with({"k1": 5, "k2": 2, "lambda": 0.3}, on_disk, tmp_path / "both")
+    other, _ = score_with({"k1": 6, "k2": 2, "lambda": 0.3}, on_disk, tmp_path / "other")
     assert both.loc[plain.index, ["value", "protocol"]].equals(plain[["value", "protocol"]])
-    assert set(both.index) - set(plain.index) == {f"{name}_reranked" for name in plain.index}
+    assert set(both.index) - set(plain.index) == {f"{name}_reranked" for name in set(plain.index) - set(RATES)}
+    again = difference(both.loc["mAP_reranked", "protocol"], other.loc["mAP_reranked", "protocol"])
+    assert again == "k1 5 and 6"
+    shared = list(plain_queries.columns)
+    pd.testing.assert_frame_equal(queries[shared], plain_queries)
+    assert list(queries.columns[len(shared) :]) == [f"{name}_reranked" for name in (*MEASURES, "protocol")]
+    for suffix in ("", "_reranked"):
+        assert set(queries[f"protocol{suffix}"]) == {both.loc[f"mAP{suffix}", "protocol"]}
+        assert 100 * queries[f"average_precision{suffix}"].mean() == pytest.approx(both.loc[f"mAP{suffix}", "value"])
     protocols = {
         plain.loc["mAP", "protocol"],
         both.loc["mAP_reranked", "protocol"],

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from dfgs.errors import DfgsError
+from dfgs.metrics import PROTOCOLS
 from dfgs.results import COLUMNS, check_one_protocol, merge, read_metrics, write_metrics
 
 
@@ -128,6 +129,7 @@ def test_a_cell_with_two_numbers_or_protocols_is_refused_and_both_files_are_name
         merge([tmp_path / "one.csv", tmp_path / "two.csv"])
     assert "one.csv" in str(caught.value)
     assert "two.csv" in str(caught.value)
+    assert ("two protocols: 0123456789abcdef and ffffffffffffffff" in str(caught.value)) == ("protocol" in changes)
 
 
 def test_nothing_to_merge_is_said() -> None:
@@ -136,9 +138,16 @@ def test_nothing_to_merge_is_said() -> None:
 
 
 def test_two_protocols_for_one_target_and_metric_are_refused_and_named() -> None:
-    frame = pd.DataFrame([row(), row(sampler="gs", protocol="f" * 16)])
-    with pytest.raises(DfgsError, match=r"mAP on target b .*f{16} .*sampler gs.* and 0123456789abcdef .*sampler pk"):
+    one, other = (PROTOCOLS["market1501"].fingerprint(split="test", distance=d) for d in ("cosine", "euclidean"))
+    frame = pd.DataFrame([row(protocol=one), row(sampler="gs", protocol=other)])
+    with pytest.raises(DfgsError) as caught:
         check_one_protocol(frame)
+    message = str(caught.value)
+    assert message.startswith("mAP on target b (split test, model small) was scored under 2 protocols: distance ")
+    place = {"cosine": "(source a, sampler pk, seed 0)", "euclidean": "(source a, sampler gs, seed 0)"}
+    first, second = (place[name] for name in re.findall("cosine|euclidean", message))
+    assert message.index(first) < message.index(second)
+    assert "market1501" not in message, "what both share is not named"
 
 
 def test_targets_metrics_splits_and_models_may_have_protocols_of_their_own() -> None:

@@ -16,7 +16,7 @@ import scipy.io
 import torch
 from click.testing import CliRunner, Result
 
-from dfgs import score_files
+from conftest import write_index
 from dfgs.cli import cli
 from dfgs.config import Config
 from dfgs.datasets.market1501 import Market1501
@@ -25,8 +25,9 @@ from dfgs.extraction import embed_targets
 from dfgs.feature_sets import MAT, ONE_SET, TWO_SETS, read_feature_set
 from dfgs.feature_store import drop_features, load_features, store_features
 from dfgs.grid import Grid, Trial
-from dfgs.metrics import PROTOCOLS
-from dfgs.score_files import PER_QUERY, Score, as_table, find_protocol, parse_ranks, score, write_queries
+from dfgs.metrics import PROTOCOLS, Ranking
+from dfgs.per_query import MEASURES, PER_QUERY, write_queries
+from dfgs.score_files import Extras, Score, as_table, find_protocol, parse_ranks, query_table, score
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SKETCH = FIXTURES / "sketch_reid_result" / "pytorch_result.mat"
@@ -52,8 +53,8 @@ def npz(folder: Path, **values: Any) -> Path:
     return path
 
 
-def scored(path: Path, distance: Any = "cosine", **options: Any) -> Score:
-    return score(read_feature_set(path), RULE, distance, (1, 5, 10), **options)
+def scored(path: Path, distance: Any = "cosine", **extras: Any) -> Score:
+    return score(read_feature_set(path), RULE, distance, (1, 5, 10), Extras(**extras))
 
 
 def run(*arguments: Any) -> Result:
@@ -122,7 +123,7 @@ def test_a_mat_file_with_doubles_scores_as_our_own_format(tmp_path: Path) -> Non
 def test_the_per_query_file_agrees_with_a_slow_version(tmp_path: Path, name: str) -> None:
     values = arrays()
     found = scored(npz(tmp_path, **values))
-    write_queries(found, tmp_path / name)
+    write_queries(query_table([found]), tmp_path / name)
     data = (tmp_path / name).read_bytes()
     rows = list(csv.DictReader(io.StringIO((gzip.decompress(data) if name.endswith("gz") else data).decode())))
     assert tuple(rows[0]) == PER_QUERY
@@ -142,7 +143,7 @@ def test_the_per_query_file_names_the_images_where_the_features_do(tmp_path: Pat
     names = {
         f"{view}_paths": np.array([f"{view}/{i}.jpg" for i in range(n)]) for view, n in (("query", 12), ("gallery", 40))
     }
-    write_queries(scored(npz(tmp_path, **arrays(), **names)), tmp_path / "q.csv")
+    write_queries(query_table([scored(npz(tmp_path, **arrays(), **names))]), tmp_path / "q.csv")
     assert (tmp_path / "q.csv").read_text().splitlines()[3].startswith(f"{tmp_path / 'query/2.jpg'},")
 
 
@@ -151,7 +152,7 @@ def test_the_per_query_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypa
     (tmp_path / "out").mkdir()
     monkeypatch.setattr(Path, "replace", lambda self, target: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(DfgsError, match=r"cannot write .*q\.csv: No space left"):
-        write_queries(found, tmp_path / "out" / "q.csv")
+        write_queries(query_table([found]), tmp_path / "out" / "q.csv")
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -325,8 +326,8 @@ def index_of(world: Path, folder: Path, *splits: str) -> Path:
             features[f"tiny/{split}/{view}"] = f"{split}-{view}.npy"
             store_features(rng.normal(size=(len(images), 8)).astype(np.float32), folder / f"{split}-{view}.npy")
     part = {"name": "tiny", "layout": "market1501", "root": str(world), "options": {}, "splits": list(splits)}
-    index = {"features": features, "datasets": [part], "distance": "euclidean", "normalise": True}
-    (folder / "index.json").write_text(json.dumps(index))
+    test = {"distance": "euclidean", "normalise": True, "features": ["pooled"]}
+    write_index(folder / "index.json", features, [part], test)
     return folder / "index.json"
 
 
@@ -350,16 +351,13 @@ def test_an_index_without_datasets_says_how_to_make_one(tmp_path: Path) -> None:
         read_feature_set(tmp_path / "index.json")
 
 
-def test_dropped_features_free_their_bytes_and_scoring_says_how_to_make_them_again(world: Path, tmp_path: Path) -> None:
+def test_dropped_features_free_their_bytes_and_the_index_goes_with_them(world: Path, tmp_path: Path) -> None:
     index = index_of(world, tmp_path, "test")
     size = sum(path.stat().st_size for path in tmp_path.glob("*.npy"))
     (tmp_path / "other.npy").touch()
-    before = index.read_bytes()
-    assert drop_features(index) == size
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.json", "other.npy"]
-    assert index.read_bytes() == before
-    assert run("drop-features", index).stdout == f"{index}: 0.0 MB freed\n"
-    with pytest.raises(DfgsError, match=r"are not there .*: snakemake --cores 1 --force .*index\.json"):
+    assert run("drop-features", index).stdout == f"{index}: {size / 1e6:.1f} MB freed\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["other.npy"]
+    with pytest.raises(DfgsError, match=r"are not there; make them again: snakemake --cores 1 --force .*index\.json"):
         load_features(tmp_path / "test-query.npy")
 
 
@@ -374,7 +372,7 @@ def test_dropping_what_is_no_index_deletes_nothing(tmp_path: Path, text: str) ->
 
 
 def test_per_query_columns_beyond_the_labels_are_metrics_of_a_ranking() -> None:
-    assert all(hasattr(score_files.Ranking, name) for name in PER_QUERY[4:])
+    assert all(hasattr(Ranking, name) for name in MEASURES)
 
 
 def test_what_embed_stores_can_be_scored_and_its_size_is_logged(

@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from conftest import write_index
 from dfgs.config import Config
 from dfgs.datasets.base import Images
 from dfgs.datasets.market1501 import Market1501
 from dfgs.errors import DfgsError
 from dfgs.feature_store import store_features
 from dfgs.grid import Grid, Trial
+from dfgs.per_query import PER_QUERY
 from dfgs.provenance import commit, write_json
 from dfgs.results import COLUMNS, read_metrics
-from dfgs.scoring import PER_QUERY, score_trial
+from dfgs.scoring import score_trial
 
 Values = dict[str, Any]
 Made = dict[str, Any]
@@ -30,23 +32,28 @@ def score(values: Values, world: Path, folder: Path, sampler: str = "pk", draw: 
     grid = Grid(Config.parse(values))
     trial = Trial("a", "tiny", sampler, 0)
     dataset, index, features = Market1501("any", world), {}, {}
-    for part in grid.embed_job(trial)["datasets"]:
+    job = grid.embed_job(trial)
+    for part in job["datasets"]:
         for split in part["splits"]:
             for view, images in (("query", dataset.query(split)), ("gallery", dataset.gallery(split))):
                 name = f"{part['name']}-{split}-{view}.npy"
                 features[part["name"], split, view] = rows = make_features(images, draw)
                 store_features(rows, folder / name)
                 index[f"{part['name']}/{split}/{view}"] = name
-    write_json(folder / "index.json", {"features": index})
+    write_index(folder / "index.json", index, job["datasets"], job["test"])
     write_json(folder / "record.json", RECORD)
     record = None if sampler == "zero-shot" else folder / "record.json"
-    score_trial(grid.score_job(trial), folder / "index.json", record, folder / "m.csv", folder / "q.csv.gz")
+    score_trial(grid.score_job(trial), folder / "index.json", record, outputs(folder))
     return {
         "metrics": read_metrics(folder / "m.csv"),
         "queries": pd.read_csv(folder / "q.csv.gz"),
         "features": features,
         "dataset": dataset,
     }
+
+
+def outputs(folder: Path, suffix: str = "") -> dict[str, Path]:
+    return {"metrics": folder / f"m{suffix}.csv", "per_query": folder / f"q{suffix}.csv.gz"}
 
 
 def make_features(images: Images, draw: str) -> np.ndarray:
@@ -89,7 +96,7 @@ def test_metrics_and_rows_per_query_are_those_of_a_slow_loop(
 ) -> None:
     on_disk["models"]["tiny"]["test"]["normalise"] = normalise
     made = score(on_disk, world, tmp_path)
-    assert list(made["queries"].columns) == list(PER_QUERY)
+    assert list(made["queries"].columns) == ["target", "split", *PER_QUERY]
     for target, name, split in (("a", "drawn-a", "test"), ("b", "drawn-b", "half-0"), ("b", "drawn-b", "half-1")):
         query, gallery = made["dataset"].query(split), made["dataset"].gallery(split)
         q, g = (made["features"][name, split, view].astype(np.float64) for view in ("query", "gallery"))
@@ -180,7 +187,7 @@ def test_a_query_without_a_match_has_empty_values(on_disk: Values, world: Path, 
     lines = gzip.decompress((tmp_path / "q.csv.gz").read_bytes()).decode().splitlines()
     empty = [line for line in lines if f"query/{pid}_" in line]
     assert empty
-    assert all(line.endswith(",,,") for line in empty)
+    assert all(",0,,,,,,," in line for line in empty)
     assert cell(made["metrics"], "queries_without_match") == len(empty)
 
 
@@ -189,7 +196,7 @@ def test_missing_features_are_named(on_disk: Values, world: Path, tmp_path: Path
     (tmp_path / "drawn-a-test-gallery.npy").unlink()
     job = Grid(Config.parse(on_disk)).score_job(Trial("a", "tiny", "pk", 0))
     with pytest.raises(DfgsError, match=r"features .*drawn-a-test-gallery\.npy"):
-        score_trial(job, tmp_path / "index.json", None, tmp_path / "m2.csv", tmp_path / "q2.csv.gz")
+        score_trial(job, tmp_path / "index.json", None, outputs(tmp_path, "2"))
 
 
 def test_features_of_another_number_of_images_are_refused(on_disk: Values, world: Path, tmp_path: Path) -> None:
@@ -197,5 +204,5 @@ def test_features_of_another_number_of_images_are_refused(on_disk: Values, world
     store_features(np.ones((3, 4), dtype=np.float32), tmp_path / "drawn-a-test-gallery.npy")
     job = Grid(Config.parse(on_disk)).score_job(Trial("a", "tiny", "pk", 0))
     with pytest.raises(DfgsError, match="3"):
-        score_trial(job, tmp_path / "index.json", None, tmp_path / "m2.csv", tmp_path / "q2.csv.gz")
+        score_trial(job, tmp_path / "index.json", None, outputs(tmp_path, "2"))
     assert not (tmp_path / "m2.csv").exists()

@@ -32,6 +32,12 @@ workers_option = click.option("--workers", default=0, show_default=True, help="P
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, or auto: cuda where there is one."
 )
+products_option = click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="Where blocks are multiplied: cpu (NumPy), cuda, or auto: cuda where there is one.",
+)
 of_option = click.option("--of", "view", help="DATASET/SPLIT of an index.json that holds several.")
 protocol_option = click.option(
     "--protocol",
@@ -128,15 +134,18 @@ def embed(
 
 @cli.command("score-trial")
 @job_option
+@products_option
 @click.option("--record", type=FILE, help="Record of the training; none for the untuned backbone.")
 @click.argument("index", type=FILE)
 @click.argument("metrics", type=FILE)
 @click.argument("per_query", type=FILE)
-def score_trial(job: dict[str, Any], record: Path | None, index: Path, metrics: Path, per_query: Path) -> None:
+def score_trial(
+    job: dict[str, Any], device: str, record: Path | None, index: Path, metrics: Path, per_query: Path
+) -> None:
     """Score the embedded targets of one model; the only stage that reads a target's labels."""
     from dfgs.scoring import score_trial as run
 
-    run(job, index, record, metrics, per_query)
+    run(job, index, record, {"metrics": metrics, "per_query": per_query}, _products(device))
 
 
 @cli.command()
@@ -204,9 +213,22 @@ def draw_figure(job: dict[str, Any], figure: str, metrics: Path, stem: Path, cur
 @distance_option
 @click.option("--ranks", default="1,5,10", show_default=True, help="Ranks of the CMC.")
 @click.option("--tpr", is_flag=True, help="Also the true positive rate at false positive rates of 1, 0.1 and 0.01 %.")
+@click.option("--rerank", is_flag=True, help="Also by k-reciprocal re-ranking (Zhong et al.), a table of its own.")
+@click.option("--k1", default=20, show_default=True, help="Re-ranking: neighbours that must find each other.")
+@click.option("--k2", default=6, show_default=True, help="Re-ranking: nearest images whose codes are averaged.")
+@click.option("--lambda", "lambda_", default=0.3, show_default=True, help="Re-ranking: share of the plain distance.")
+@products_option
 @click.option("--out", type=FILE, help="One row per query goes to this CSV file, compressed if it ends with .gz.")
 def score(
-    features: Path, view: str | None, protocol: str, distance: Any, ranks: str, tpr: bool, out: Path | None
+    features: Path,
+    view: str | None,
+    protocol: str,
+    distance: Any,
+    ranks: str,
+    tpr: bool,
+    device: str,
+    out: Path | None,
+    **reranking: Any,
 ) -> None:
     """Score anybody's FEATURES: a table of metrics, with the bounds that equal scores leave open.
 
@@ -224,23 +246,25 @@ def score(
     float16, float64, int8 and uint8 become float32, which is said. Pickled arrays are refused.
     """
     from dfgs.feature_sets import read_feature_set
-    from dfgs.score_files import as_table, find_protocol, parse_ranks, write_queries
+    from dfgs.per_query import write_queries
+    from dfgs.score_files import Extras, as_table, find_protocol, parse_ranks, query_table
     from dfgs.score_files import score as run
 
     rule, asked = find_protocol(protocol), parse_ranks(ranks)
+    ways = [Extras(tpr, products=_products(device)), *_reranking(**reranking)]
     images = read_feature_set(features, view)
-    found = run(images, rule, distance or images.distance, asked, needs_rates=tpr)
+    scores = [run(images, rule, distance or images.distance, asked, way) for way in ways]
     if out is not None:
-        write_queries(found, out)
-    click.echo(as_table(found))
+        write_queries(query_table(scores), out)
+    click.echo("\n\n".join(map(as_table, scores)))
 
 
 @cli.command("drop-features")
 @click.argument("indices", type=FILE, nargs=-1, required=True)
 def drop_features(indices: tuple[Path, ...]) -> None:
-    """Delete the stored features that each index.json names, once they are scored; the index stays.
+    """Delete the stored features that each index.json names, once they are scored, and the index.
 
-    Nothing runs again because of it. A target or protocol that is added later embeds all images of that model anew.
+    Nothing runs again because of it. What needs them later, such as another target, embeds that model's images anew.
     """
     from dfgs.feature_store import drop_features as drop
 
@@ -349,6 +373,24 @@ def embedding(
 
     rule, images = find_protocol(protocol), read_feature_set(features, view)
     save(draw_embedding(images, rule, distance or images.distance, identities, seed), stem)
+
+
+def _reranking(rerank: bool, **settings: Any) -> list[Any]:
+    """Return the further way of scoring that `--rerank` asks for."""
+    from dfgs.metrics import KReciprocal
+    from dfgs.score_files import Extras
+
+    return [Extras(reranking=KReciprocal(**settings))] if rerank else []
+
+
+def _products(name: str) -> Any:
+    """Return what makes blocks of products on the device called `name`; None for the CPU, where NumPy does it."""
+    if name == "cpu":
+        return None
+    device = _device(name)
+    from dfgs.products import DeviceProducts
+
+    return None if device.type == "cpu" else DeviceProducts(device)
 
 
 def _device(name: str) -> Any:

@@ -47,8 +47,8 @@ def embed_targets(
     """Embed every view of every target dataset of a trained model; features that are there already are kept.
 
     `weights` holds `trained` (image tower of stage 2) or `backbone` (the untuned one). `output` is an index that names
-    the feature file of each (dataset, split, view), and the datasets; files are keyed by weights, image files and
-    preprocessing. The log tells their size.
+    the feature file of each (dataset, split, view), with what else `feature_store.INDEX` lists; files are keyed by
+    weights, image files and preprocessing. The log tells their size.
     """
     backbone = BackboneSettings.model_validate(job["backbone"])
     settings, test = InputSettings.model_validate(job["input"]), TestSettings.model_validate(job["test"])
@@ -66,9 +66,12 @@ def embed_targets(
         ]
     )
     index: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for dataset, split, view, images, root in _views(job):
-        file = output.parent / f"{digest_json([model_key, images.digest(root), _contents(images)])}.npy"
-        index[f"{dataset}/{split}/{view}"] = file.name
+        key = f"{dataset}/{split}/{view}"
+        digests[key] = digest_json([images.digest(root), _contents(images)])
+        file = output.parent / f"{digest_json([model_key, digests[key]])}.npy"
+        index[key] = file.name
         if not stored(file):
             store = ImageStore(images.paths, backbone.input_size)
             loader = Loader(store, settings, augment=False, workers=workers)
@@ -80,7 +83,8 @@ def embed_targets(
     size = sum((output.parent / name).stat().st_size for name in index.values())
     log.info("features in %s: %d files, %.1f MB", output.parent, len(index), size / 1e6)
     described = {"datasets": job["datasets"], "distance": test.distance, "normalise": test.normalise}
-    write_json(output, {"features": index, **described})
+    settings_of_numbers = {"features": test.features, "input": backbone.input_size}
+    write_json(output, {"features": index, "images": digests, **described, "settings": settings_of_numbers})
 
 
 def _contents(images: Images) -> str:

@@ -4,7 +4,7 @@ import logging
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from dfgs.datasets import open_dataset
 from dfgs.datasets.base import Images
 from dfgs.errors import DfgsError, did_you_mean
-from dfgs.feature_store import load_features
-from dfgs.metrics import Embeddings, Protocol
-from dfgs.metrics._blocks import Distance
+from dfgs.feature_store import load_features, read_index
+from dfgs.metrics import Distance, Embeddings, Protocol, unit_rows
 from dfgs.provenance import digest_json, read_json
 
 Arrays = Mapping[str, NDArray[Any]]
 Keys = tuple[str, str, str]
 
-TWO_SETS = tuple(f"{view}_{what}" for view in ("query", "gallery") for what in ("features", "pids", "camids"))
+VIEWS = ("query", "gallery")
+TWO_SETS = tuple(f"{view}_{what}" for view in VIEWS for what in ("features", "pids", "camids"))
 ONE_SET = ("features", "pids", "camids")
 PATHS = ("query_paths", "gallery_paths", "paths")
 MAT = ("query_f", "query_label", "query_cam", "gallery_f", "gallery_label", "gallery_cam")
@@ -37,9 +37,12 @@ log = logging.getLogger(__name__)
 class FeatureSet:
     """What is scored and drawn: a query and a gallery, and where their images are.
 
-    `query_paths`, `gallery_paths`: an image file per row, or empty where the file names none. `distance` is what the
-    features are compared by unless the caller says otherwise; `is_normalised` tells that rows were scaled to length 1
-    on reading. `is_all_against_all`: every image is query and gallery. `is_drawn`: the images show no real people.
+    `query_paths`, `gallery_paths`: an image file per row, or empty where the file names none; `root` is the folder of
+    the dataset that they belong to. `distance` is what the features are compared by unless the caller says otherwise;
+    `is_normalised` tells that rows were scaled to length 1 on reading. `is_all_against_all`: every image is query and
+    gallery. `is_drawn`: the images show no real people.
+    `known` is what is known of the images and the features: it enters the fingerprint of a number, where there is
+    nothing as a digest of the labels.
     """
 
     name: str
@@ -47,16 +50,18 @@ class FeatureSet:
     gallery: Embeddings
     query_paths: tuple[Path, ...] = ()
     gallery_paths: tuple[Path, ...] = ()
+    root: Path = Path()
     distance: Distance = "cosine"
     is_normalised: bool = False
     is_all_against_all: bool = False
     is_drawn: bool = False
+    known: Mapping[str, Any] = field(default_factory=dict)
 
-    def settings(self, distance: Distance) -> dict[str, str]:
-        """Return what decides a number besides the protocol and the features; the labels as one digest."""
-        labels = [sorted(zip(e.pids.tolist(), e.camids.tolist(), strict=True)) for e in (self.query, self.gallery)]
-        normalise = "rows to length 1" if self.is_normalised else "none"
-        return {"distance": distance, "normalisation": normalise, "labels": digest_json(labels)}
+    def fingerprint(self, protocol: Protocol, distance: Distance, **settings: Any) -> str:
+        """Return the protocol fingerprint of a number of these features; `settings` as of `Protocol.fingerprint`."""
+        rows = "length-1" if self.is_normalised else "as-they-are"
+        known = self.known or {"labels": _digest_labels(self.query, self.gallery)}
+        return protocol.fingerprint(distance=distance, rows=rows, **known, **settings)
 
     def check(self, protocol: Protocol) -> None:
         """Raise `DfgsError` if under `protocol` every image would find itself."""
@@ -194,40 +199,46 @@ def _tell_ignored(path: Path, found: list[str], known: tuple[str, ...]) -> None:
 
 
 def _read_index(path: Path, view: str | None) -> FeatureSet:
-    index = read_json(path)
-    if not isinstance(index, dict) or "features" not in index:
-        raise DfgsError(f"{path}: expected the index of `dfgs embed`, with the key features; found another file")
-    if "datasets" not in index:
-        raise DfgsError(
-            f"{path}: does not tell its datasets; run `dfgs embed` again (features that are there are kept)"
-        )
+    index = read_index(path)
     parts = {f"{part['name']}/{split}": (part, split) for part in index["datasets"] for split in part["splits"]}
     if view is None and len(parts) > 1:
         raise DfgsError(f"{path}: holds {', '.join(sorted(parts))}; choose one with --of")
     chosen = view or next(iter(parts))
     if chosen not in parts:
         raise DfgsError(f"{path}: no features are called {chosen!r}{did_you_mean(chosen, parts)}")
-    part, split = parts[chosen]
+    return stored_features(path, index, *parts[chosen])
+
+
+def stored_features(path: Path, index: Mapping[str, Any], part: dict[str, Any], split: str) -> FeatureSet:
+    """Return the stored features of one split of a dataset (`part` describes it) that the index at `path` names."""
     dataset = open_dataset(part)
     query, gallery = dataset.query(split), dataset.gallery(split)
-    files = {side: path.parent / index["features"][f"{chosen}/{side}"] for side in ("query", "gallery")}
+
+    def embeddings(view: str, images: Images) -> Embeddings:
+        features = load_features(file := path.with_name(index["features"][f"{dataset.name}/{split}/{view}"]))
+        rows = unit_rows(features) if index["normalise"] else features
+        return Embeddings(rows, images.pids, images.camids, name=str(file))
+
     return FeatureSet(
-        "/".join([*path.resolve().parts[-5:-1], chosen]),
-        _stored(files["query"], query, index["normalise"]),
-        _stored(files["gallery"], gallery, index["normalise"]),
+        "/".join([*path.resolve().parts[-5:-1], dataset.name, split]),
+        embeddings("query", query),
+        embeddings("gallery", gallery),
         query.paths,
         gallery.paths,
+        dataset.root,
         distance=index["distance"],
         is_normalised=index["normalise"],
         is_drawn=is_drawn_world(dataset.root),
+        known={
+            "dataset": digest_json([index["images"][f"{dataset.name}/{split}/{view}"] for view in VIEWS]),
+            "split": split,
+            **index["settings"],
+        },
     )
 
 
-def _stored(path: Path, images: Images, normalise: bool) -> Embeddings:
-    features = load_features(path)
-    if normalise:
-        features = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
-    return Embeddings(features, images.pids, images.camids, name=str(path))
+def _digest_labels(*sets: Embeddings) -> str:
+    return digest_json([sorted(zip(e.pids.tolist(), e.camids.tolist(), strict=True)) for e in sets])
 
 
 def is_drawn_world(folder: Path) -> bool:

@@ -1,12 +1,17 @@
-"""Feature files: float32 arrays (images, d) in NumPy's own format, whole or not at all."""
+"""Feature files: float32 arrays (images, d) in NumPy's own format, and the index that tells what they are."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfgs.errors import DfgsError
 from dfgs.provenance import read_json, whole_file
+
+INDEX = ("features", "images", "datasets", "distance", "normalise", "settings")
+"""Keys of an index: feature files and digests of the images by DATASET/SPLIT/VIEW, the datasets, and what decides a
+number (distance, whether rows are scaled to length 1, other settings)."""
 
 
 def stored(path: Path) -> bool:
@@ -24,7 +29,7 @@ def load_features(path: Path) -> NDArray[np.float32]:
     """Read features; raises `DfgsError` naming a file that is damaged, or missing and how it is made again."""
     if not stored(path):
         raise DfgsError(
-            f"features {path} are not there (dropped after scoring?); make them again: "
+            f"features {path} are not there; make them again: "
             f"snakemake --cores 1 --force {path.with_name('index.json')}"
         )
     try:
@@ -34,20 +39,31 @@ def load_features(path: Path) -> NDArray[np.float32]:
     return features
 
 
-def drop_features(index: Path) -> int:
-    """Delete the feature files that an index names and return their bytes; the index stays, so nothing runs again.
-
-    What needs the features afterwards (another target or protocol, a figure) has to embed all images of this model
-    once more. Raises `DfgsError` for a file that is no index.
-    """
-    found = read_json(index)
+def read_index(path: Path) -> dict[str, Any]:
+    """Read the index that `dfgs embed` wrote, with the keys `INDEX`; `DfgsError` names another file."""
+    found = read_json(path)
     names = found.get("features") if isinstance(found, dict) else None
     if not isinstance(names, dict) or not all(isinstance(n, str) and Path(n).name == n for n in names.values()):
-        raise DfgsError(f"{index}: expected the index of `dfgs embed`, whose features are names of files beside it")
+        raise DfgsError(f"{path}: expected the index of `dfgs embed`, whose features are names of files beside it")
+    missing = [key for key in INDEX if key not in found]
+    if missing:
+        raise DfgsError(
+            f"{path}: does not tell {', '.join(missing)}; run `dfgs embed` again (features that are there are kept)"
+        )
+    return dict(found)
+
+
+def drop_features(index: Path) -> int:
+    """Delete the feature files that an index names, then the index, and return their bytes.
+
+    Nothing runs again because of it; a job that needs the features later (another target or protocol, a figure) finds
+    the index missing and has this model embedded once more. Raises `DfgsError` for a file that is no index.
+    """
     freed = 0
-    for name in sorted(set(names.values())):
+    for name in sorted(set(read_index(index)["features"].values())):
         path = index.with_name(name)
         if stored(path):
             freed += path.stat().st_size
             path.unlink()
+    index.unlink()
     return freed

@@ -137,8 +137,7 @@ class Grid:
             {"name": name, "dataset": self._dataset(self._dataset_of(name)), **self._target(name)}
             for name in self._targets(trial)
         ]
-        test = self.config.models[trial.model].test.model_dump(mode="json")
-        return {"trial": asdict(trial), "test": test, "targets": targets}
+        return {"trial": asdict(trial), "targets": targets}
 
     def report_job(self, experiment: str) -> Job:
         """Job of `dfgs tabulate` and `dfgs draw-figures`: order of rows, marks and the samplers' settings."""

@@ -12,15 +12,18 @@ from typing import Any
 import pandas as pd
 
 from dfgs.errors import DfgsError
+from dfgs.metrics import RATES, difference
 from dfgs.provenance import whole_file
 
 LOGGER = logging.getLogger(__name__)
 
 KEY = ("experiment", "source", "target", "split", "model", "sampler", "seed", "metric")
 COLUMNS = (*KEY, "value", "protocol", "commit", "versions")
-PLAIN = ("mAP", "rank1", "rank5", "rank10", "mINP", "mAP_trapezoid")
+RANKS = tuple(range(1, 21))
+"""Ranks of the CMC that every trial is scored at."""
+PLAIN = ("mAP", *(f"rank{k}" for k in RANKS), "mINP", "mAP_trapezoid")
 RERANKED = "_reranked"
-METRICS = (*PLAIN, *(name + RERANKED for name in PLAIN))
+METRICS = (*PLAIN, *RATES, *(name + RERANKED for name in PLAIN))
 """Metrics that a table can show, all in percent; those of re-ranked distances are columns of their own."""
 REFERENCE = "zero-shot"
 """The sampler name of the untuned backbone: a reference beside the samplers, not one of them."""
@@ -79,13 +82,15 @@ def merge(paths: Iterable[Path | str]) -> pd.DataFrame:
     if contradicts.any():
         row, other = rows[contradicts].iloc[0], first[contradicts].iloc[0]
         cell = ", ".join(f"{name} {row[name]}" for name in KEY)
-        found = [f"{_text(r['value'])} (protocol {r['protocol']}) in {r['file']}" for r in (other, row)]
-        raise DfgsError(f"one cell, two numbers: {cell} is {' and '.join(found)}; remove the wrong one")
+        found = [f"{_text(r['value'])} in {r['file']}" for r in (other, row)]
+        protocols = [str(r["protocol"]) for r in (other, row)]
+        why = f", of two protocols: {difference(*protocols)}" if len(set(protocols)) > 1 else ""
+        raise DfgsError(f"one cell, two numbers: {cell} is {' and '.join(found)}{why}; remove the wrong one")
     return rows.drop_duplicates(list(KEY), ignore_index=True)[list(COLUMNS)]
 
 
 def check_one_protocol(frame: pd.DataFrame) -> None:
-    """Refuse numbers that were scored under two protocols; warn in the log when they come from two commits.
+    """Refuse numbers of two protocols, naming the difference; warn in the log when they come from two commits.
 
     Compared are the rows of one target and metric. The split and the model count as part of the target, because a
     split's own digest and a model's own input size belong to the fingerprint.
@@ -93,13 +98,12 @@ def check_one_protocol(frame: pd.DataFrame) -> None:
     for (model, target, split, metric), rows in frame.groupby(["model", "target", "split", "metric"]):
         examples = rows.sort_values(list(COLUMNS)).drop_duplicates("protocol")
         if len(examples) > 1:
-            found = " and ".join(
-                f"{row.protocol} (source {row.source}, sampler {row.sampler}, seed {row.seed})"
-                for row in examples.itertuples()
-            )
+            one, other, *_ = examples.itertuples()
+            names = [f"(source {row.source}, sampler {row.sampler}, seed {row.seed})" for row in (one, other)]
             raise DfgsError(
                 f"{metric} on target {target} (split {split}, model {model}) was scored under {len(examples)} "
-                f"protocols: {found}; score all of them under one"
+                f"protocols: {difference(str(one.protocol), str(other.protocol))} {' and '.join(names)}; score all of "
+                "them under one"
             )
     commits = frame["commit"].value_counts().sort_index()
     if len(commits) > 1:

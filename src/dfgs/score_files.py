@@ -1,21 +1,32 @@
-"""Score anybody's features: a plain table with the bounds that ties leave, and one row per query."""
+"""Score a set of features: metrics with the bounds that ties leave, a plain table of them, and one row per query."""
 
-import csv
-import gzip
-import io
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 
 from dfgs.errors import DfgsError, did_you_mean
 from dfgs.feature_sets import FeatureSet
-from dfgs.metrics import PROTOCOLS, Protocol, Ranking, rank, summarise, true_positive_rates
-from dfgs.metrics._blocks import Distance
-from dfgs.provenance import whole_file
-from dfgs.scoring import UNDECIDED
+from dfgs.metrics import (
+    PROTOCOLS,
+    Distance,
+    Embeddings,
+    KReciprocal,
+    Products,
+    Protocol,
+    Ranking,
+    difference,
+    rank,
+    rank_reranked,
+    settle_ties,
+    summarise,
+    true_positive_rates,
+)
+from dfgs.per_query import query_rows
+from dfgs.results import RERANKED
 
 COUNTS = ("queries", "queries_without_match")
 MEANINGS = {
@@ -23,25 +34,36 @@ MEANINGS = {
     "mAP_trapezoid": "Market-1501's own code: each precision averaged with the one just before",
     "mINP": "matches / rank of the last match",
 }
-PER_QUERY = (
-    *("query", "pid", "camid", "matches", "average_precision", "average_precision_low", "average_precision_high"),
-    *("average_precision_trapezoid", "first_rank", "inp"),
-)
-
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What `score` does beyond plain ranking.
+
+    `needs_rates` asks for the true positive rates too. `reranking` ranks by k-reciprocal distances instead of plain
+    ones. `products` makes the `products` of `dfgs.metrics.rank` for a query and a gallery, say on a GPU.
+    """
+
+    needs_rates: bool = False
+    reranking: KReciprocal | None = None
+    products: Callable[[Embeddings, Embeddings], Products] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Score:
     """What `score` found: `values` in percent midway between `lost` and `won`, with every tie lost and won.
 
-    `rates`: true positive rates at false positive rates, in percent; empty where they were not asked for.
+    `is_open`: ties left so much open that they count as lost. `rates`: true positive rates at false positive rates, in
+    percent; empty where they were not asked for. `reranking`: its settings, where re-ranked distances were used.
     """
 
     features: FeatureSet
     protocol: Protocol
     distance: Distance
+    reranking: KReciprocal | None
     ranking: Ranking
+    is_open: bool
     values: dict[str, float]
     lost: dict[str, float]
     won: dict[str, float]
@@ -49,8 +71,11 @@ class Score:
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of the protocol, the distance, the normalisation and the labels."""
-        return self.protocol.fingerprint(**self.features.settings(self.distance))
+        """Fingerprint of the protocol, the distance, the re-ranking, the normalisation and the images."""
+        settings = {} if self.reranking is None else asdict(self.reranking)
+        return self.features.fingerprint(
+            self.protocol, self.distance, **{name.rstrip("_"): value for name, value in settings.items()}
+        )
 
 
 def find_protocol(name: str) -> Protocol:
@@ -69,38 +94,42 @@ def parse_ranks(text: str) -> tuple[int, ...]:
 
 
 def score(
-    features: FeatureSet, protocol: Protocol, distance: Distance, ranks: Sequence[int], *, needs_rates: bool = False
+    features: FeatureSet, protocol: Protocol, distance: Distance, ranks: Sequence[int], extras: Extras = Extras()
 ) -> Score:
-    """Rank the gallery for every query and average; `needs_rates` asks for the true positive rates too.
-
-    As in `dfgs.scoring`, ties count as lost where they leave more than `UNDECIDED` points of mAP open.
+    """Rank the gallery for every query and average; ties as `dfgs.metrics.settle_ties` has them.
 
     Raises `DfgsError` if no query has a match, and whatever `dfgs.metrics.rank` refuses.
     """
     features.check(protocol)
-    ranking = rank(features.query, features.gallery, protocol, distance)
+    query, gallery = features.query, features.gallery
+    products = extras.products and extras.products(query, gallery)
+    if extras.reranking is None:
+        ranking = rank(query, gallery, protocol, distance, products)
+    else:
+        ranking = rank_reranked(query, gallery, protocol, extras.reranking, distance)
     if not ranking.matches.any():
         raise DfgsError(
-            f"{features.name}: none of the {len(features.query)} queries has a match under protocol "
-            f"{protocol.name!r}; expected identities that query and gallery share"
-            + (" and two cameras saw" if protocol.removes_same_camera else "")
+            f"{features.name}: none of the {len(query)} queries has a match under protocol {protocol.name!r}; expected "
+            "identities that query and gallery share" + (" and two cameras saw" * protocol.removes_same_camera)
         )
     lost = summarise(replace(ranking, optimistic=ranking.pessimistic), ranks)
     won = summarise(replace(ranking, pessimistic=ranking.optimistic), ranks)
-    is_open = won["mAP"] - lost["mAP"] > UNDECIDED
+    ranking, is_open = settle_ties(ranking)
     if is_open:
-        ranking = replace(ranking, optimistic=ranking.pessimistic)
         log.warning("%s: features are alike; ties count as lost (collapsed)", features.name)
-    return Score(
-        features,
-        protocol,
-        distance,
-        ranking,
-        summarise(ranking, ranks),
-        lost,
-        won,
-        true_positive_rates(features.query, features.gallery, protocol, distance) if needs_rates else {},
-    )
+    rates = true_positive_rates(query, gallery, protocol, distance, products) if extras.needs_rates else {}
+    values = summarise(ranking, ranks)
+    return Score(features, protocol, distance, extras.reranking, ranking, is_open, values, lost, won, rates)
+
+
+def check_one_protocol(scores: Sequence[Score]) -> None:
+    """Raise `DfgsError` naming the difference if two scores, to be shown together, have two fingerprints."""
+    for one, other in pairwise(scores):
+        if one.fingerprint != other.fingerprint:
+            raise DfgsError(
+                f"{one.features.name} and {other.features.name} are scored under two protocols: "
+                f"{difference(one.fingerprint, other.fingerprint)}; curves of one figure need one"
+            )
 
 
 def as_table(found: Score) -> str:
@@ -110,15 +139,18 @@ def as_table(found: Score) -> str:
         ("features", f"{found.features.name}, {query.features.shape[1]} dimensions"),
         ("query", _describe(found, query.pids, query.camids)),
         ("gallery", _describe(found, gallery.pids, gallery.camids)),
-        ("protocol", f"{found.protocol.name}, fingerprint {found.fingerprint}"),
+        ("protocol", found.fingerprint),
         ("distance", f"{found.distance}, normalised on reading: {'yes' if found.features.is_normalised else 'no'}"),
         ("no match", f"{found.values['queries_without_match']:.0f} of {len(query)} queries, not averaged in"),
+        ("ties", "count as lost, for features are alike" if found.is_open else "midway between lost and won"),
     ]
-    is_open = found.won["mAP"] - found.lost["mAP"] > UNDECIDED
-    head.append(("ties", "count as lost, for features are alike" if is_open else "midway between lost and won"))
+    if found.reranking is not None:
+        way = f"k1 {found.reranking.k1}, k2 {found.reranking.k2}, lambda {found.reranking.lambda_:g}"
+        head.insert(5, ("re-ranked", f"{way} (k-reciprocal, Zhong et al.); not to be mixed with plain numbers"))
+    suffix = "" if found.reranking is None else RERANKED
     rows = [
-        (name, *(f"{bound[name]:.3f}" for bound in (found.values, found.lost, found.won)), MEANINGS.get(name, ""))
-        for name in found.values
+        (name + suffix, *(f"{bound[name]:.3f}" for bound in (found.values, found.lost, found.won)), meaning)
+        for name, meaning in ((name, MEANINGS.get(name, "")) for name in found.values)
         if name not in (*COUNTS, "mAP_low", "mAP_high")
     ]
     rows += [(name, f"{value:.3f}", "", "", "") for name, value in found.rates.items()]
@@ -126,24 +158,15 @@ def as_table(found: Score) -> str:
     return "\n".join([*_aligned(head, "<<"), "", *_aligned(table, "<>>><")])
 
 
-def write_queries(found: Score, path: Path) -> None:
-    """Write one row per query with `PER_QUERY`, whole or not at all, compressed if the name ends with `.gz`.
+def query_table(scores: Sequence[Score]) -> pd.DataFrame:
+    """Return a row per query (`dfgs.per_query`) of a plain score and, where it follows, the re-ranked one beside it.
 
-    `query` is the image file, or the row number where the features name none. Metrics are fractions and empty for a
-    query without a match.
+    `query` is the image file, or the row number where the features name none.
     """
-    features, ranking = found.features, found.ranking
+    features = scores[0].features
     names = features.query_paths or range(len(features.query))
-    metrics = [getattr(ranking, name) for name in PER_QUERY[4:]]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(PER_QUERY)
-    for i, name in enumerate(names):
-        shown = ["" if np.isnan(values[i]) else repr(float(values[i])) for values in metrics]
-        writer.writerow([name, features.query.pids[i], features.query.camids[i], ranking.matches[i], *shown])
-    data = text.getvalue().encode()
-    with whole_file(path) as partial:
-        partial.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    rankings = {"" if s.reranking is None else RERANKED: (s.ranking, s.fingerprint) for s in scores}
+    return query_rows(names, features.query, rankings)
 
 
 def _describe(found: Score, pids: np.ndarray, camids: np.ndarray) -> str:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from dfgs.errors import DfgsError
 from dfgs.figures.base import legend, looks, panels, style
-from dfgs.score_files import Score
+from dfgs.score_files import Score, check_one_protocol
 
 
 def draw_cmc(scores: Sequence[Score], labels: Sequence[str]) -> Figure:
@@ -17,7 +17,7 @@ def draw_cmc(scores: Sequence[Score], labels: Sequence[str]) -> Figure:
     """
     if len(labels) != len(scores) or len(set(labels)) != len(scores):
         raise DfgsError(f"labels are {', '.join(labels)}; expected {len(scores)} different ones")
-    _check_one_protocol(scores)
+    check_one_protocol(scores)
     found = [_curve(score) for score in scores]
     with style():
         figure = Figure(layout="constrained")
@@ -39,7 +39,7 @@ def draw_cmc(scores: Sequence[Score], labels: Sequence[str]) -> Figure:
         legend(figure, axes.get_lines())
         first = scores[0]
         figure.suptitle(
-            f"CMC, {first.protocol.name}, {first.distance}\nprotocol {first.fingerprint}, "
+            f"CMC, {first.protocol.name}, {first.distance}\nprotocol {first.fingerprint.split()[0]}, "
             f"{int((first.ranking.matches > 0).sum())} queries with a match"
         )
     return figure
@@ -56,16 +56,3 @@ def _curve(score: Score) -> list[float]:
     while (key := f"rank{len(values) + 1}") in score.values:
         values.append(score.values[key])
     return values
-
-
-def _check_one_protocol(scores: Sequence[Score]) -> None:
-    first = scores[0]
-    for other in scores[1:]:
-        if other.fingerprint == first.fingerprint:
-            continue
-        one, two = ({"protocol": s.protocol.name, **s.features.settings(s.distance)} for s in (first, other))
-        differs = "; ".join(f"{key} {one[key]} and {two[key]}" for key in one if one[key] != two[key])
-        raise DfgsError(
-            f"{first.features.name} and {other.features.name} are scored under two protocols: {differs}; "
-            "curves of one figure need one"
-        )

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from dfgs.errors import DfgsError
 from dfgs.feature_sets import FeatureSet
 from dfgs.figures.base import legend, looks, panels, style
-from dfgs.metrics import Protocol
-from dfgs.metrics._blocks import Distance
+from dfgs.metrics import Distance, Protocol, unit_rows
 
 PERPLEXITY = 30
 FEWEST = 5
@@ -28,7 +27,7 @@ def draw_embedding(
     if len(rows) < FEWEST:
         raise DfgsError(f"{features.name}: {len(rows)} images of {identities} identities; expected {FEWEST} at least")
     if distance == "cosine":
-        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+        rows = unit_rows(rows)
     places = _embed(rows, seed)
     marks = looks(np.unique(pids).tolist())
     with style():

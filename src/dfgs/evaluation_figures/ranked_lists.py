@@ -16,8 +16,7 @@ from PIL import Image, ImageFilter
 from dfgs.errors import DfgsError
 from dfgs.feature_sets import FeatureSet
 from dfgs.figures.base import COLOURS, LETTER, style
-from dfgs.metrics import Protocol, rank
-from dfgs.metrics._blocks import Distance
+from dfgs.metrics import Distance, Protocol, rank, unit_rows
 
 IntArray = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
@@ -92,7 +91,7 @@ def nearest(
     kept = np.flatnonzero(~np.isin(gallery.pids, protocol.junk_pids))
     base, asked = gallery.features[kept], query.features[list(rows)]
     if distance == "cosine":
-        base, asked = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (base, asked))
+        base, asked = unit_rows(base), unit_rows(asked)
     index = (faiss.IndexFlatL2 if distance == "euclidean" else faiss.IndexFlatIP)(base.shape[1])
     index.add(np.ascontiguousarray(base))
     removed = np.zeros((len(rows), len(kept)), bool)

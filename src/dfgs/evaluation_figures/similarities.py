@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from dfgs.errors import DfgsError
 from dfgs.feature_sets import FeatureSet
 from dfgs.figures.base import COLOURS, legend, panels, style
-from dfgs.metrics import Protocol, true_positive_rates
-from dfgs.metrics._blocks import Distance
+from dfgs.metrics import Distance, Protocol, pair_scores, true_positive_rates
 
 BINS = 80
-ROWS_AT_ONCE = 256
 AXIS = {"cosine": "cosine similarity", "euclidean": "Euclidean distance", "dot": "dot product"}
 # Filled against hatched, solid against dashed: told apart without colour.
 GENUINE: dict[str, Any] = {"facecolor": COLOURS[0] + "44", "edgecolor": COLOURS[0], "linestyle": "-"}
@@ -58,7 +56,7 @@ def count_pairs(
     """Return the bins' edges (81,) and the genuine and impostor pairs in each (80,), in two passes over the blocks."""
     ends = [
         (float(part.min()), float(part.max()))
-        for parts in _blocks(features, protocol, distance)
+        for parts in _pairs(features, protocol, distance)
         for part in parts
         if part.size
     ]
@@ -68,7 +66,7 @@ def count_pairs(
     if edges[0] == edges[-1]:
         raise DfgsError(f"{features.name}: all pairs score {edges[0]:g}; there is no histogram of features all alike")
     counts = np.zeros((2, BINS), np.int64)
-    for parts in _blocks(features, protocol, distance):
+    for parts in _pairs(features, protocol, distance):
         for row, part in zip(counts, parts, strict=True):
             row += np.histogram(part, edges)[0]
     if not counts[1].any():
@@ -76,28 +74,10 @@ def count_pairs(
     return edges, counts[0], counts[1]
 
 
-def _blocks(features: FeatureSet, protocol: Protocol, distance: Distance) -> Iterator[tuple[Scores, Scores]]:
-    """Yield the scores of genuine and of impostor pairs, some queries at a time."""
-    query, gallery = features.query, features.gallery
-    kept = ~np.isin(gallery.pids, protocol.junk_pids)
-    pids, camids, ranked = gallery.pids[kept], gallery.camids[kept], gallery.features[kept]
-    never = np.isin(query.pids, protocol.junk_pids + protocol.distractor_pids)
-    for start in range(0, len(query), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        is_own = query.pids[rows, None] == pids
-        genuine = is_own & ~never[rows, None]
-        if protocol.removes_same_camera:
-            genuine &= query.camids[rows, None] != camids
-        scores = _scores(query.features[rows], ranked, distance)
-        impostor = ~is_own & genuine.any(axis=1, keepdims=True)
-        yield scores[genuine], scores[impostor]
-
-
-def _scores(query: Scores, gallery: Scores, distance: Distance) -> Scores:
-    product = query @ gallery.T
-    if distance == "dot":
-        return np.asarray(product, np.float32)
-    own, other = ((rows * rows).sum(axis=1) for rows in (query, gallery))
-    if distance == "cosine":
-        return np.asarray(product / np.sqrt(own[:, None] * other), np.float32)
-    return np.asarray(np.sqrt(np.maximum(own[:, None] + other - 2 * product, 0)), np.float32)
+def _pairs(features: FeatureSet, protocol: Protocol, distance: Distance) -> Iterator[tuple[Scores, Scores]]:
+    """Yield what the axis shows of genuine and of impostor pairs, a block at a time."""
+    for genuine, block in pair_scores(features.query, features.gallery, protocol, distance):
+        impostor = block[block > -np.inf]
+        if distance == "euclidean":
+            genuine, impostor = (np.sqrt(np.maximum(-2 * part, 0)) for part in (genuine, impostor))
+        yield genuine, impostor

@@ -9,22 +9,30 @@
 (100.0, 3, 1)
 """
 
-from dfgs.metrics.embeddings import Embeddings
-from dfgs.metrics.protocols import PROTOCOLS, Protocol
-from dfgs.metrics.ranking import Bound, Ranking, rank, summarise
+from dfgs.metrics._blocks import Distance, Products
+from dfgs.metrics.embeddings import Embeddings, unit_rows
+from dfgs.metrics.protocols import PROTOCOLS, Protocol, difference
+from dfgs.metrics.ranking import Bound, Ranking, rank, settle_ties, summarise
 from dfgs.metrics.reranking import KReciprocal, Reranking, rank_reranked
-from dfgs.metrics.verification import true_positive_rates
+from dfgs.metrics.verification import RATES, pair_scores, true_positive_rates
 
 __all__ = [
     "PROTOCOLS",
+    "RATES",
     "Bound",
+    "Distance",
     "Embeddings",
     "KReciprocal",
+    "Products",
     "Protocol",
     "Ranking",
     "Reranking",
+    "difference",
+    "pair_scores",
     "rank",
     "rank_reranked",
+    "settle_ties",
     "summarise",
     "true_positive_rates",
+    "unit_rows",
 ]

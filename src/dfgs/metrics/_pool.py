@@ -2,12 +2,11 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfgs.metrics._blocks import DEPTH_STEP
+from dfgs.metrics._blocks import DEPTH_STEP, Distance
 from dfgs.metrics.embeddings import Embeddings
 
 Floats = NDArray[np.float32]
@@ -26,7 +25,7 @@ class Pool:
     so that a common offset costs no precision; the mean is rounded so far that coarse features (int8) keep exact ties.
     """
 
-    def __init__(self, query: Embeddings, gallery: Embeddings, distance: Literal["euclidean", "cosine"]) -> None:
+    def __init__(self, query: Embeddings, gallery: Embeddings, distance: Distance) -> None:
         self.features = query.features, gallery.features
         orders = [_canonical_order(embeddings) for embeddings in (query, gallery)]
         self.queries, self.size = len(query), len(query) + len(gallery)

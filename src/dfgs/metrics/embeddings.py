@@ -48,6 +48,12 @@ class Embeddings:
         return len(self.pids)
 
 
+def unit_rows(features: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Scale each row of (n, d) to length 1; a row of zeros stays."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / lengths.clip(np.finfo(features.dtype).tiny))
+
+
 def _as_float32(features: NDArray[Any], name: str) -> NDArray[np.float32]:
     if features.ndim != 2 or 0 in features.shape:
         raise DfgsError(f"{name}: features have shape {features.shape}; expected (images, dimensions), both at least 1")

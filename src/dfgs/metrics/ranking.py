@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 WIDE_INTERVAL = 0.01
+UNDECIDED = 1.0
+"""Points of mAP that ties may leave open before they count as lost."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,6 +136,17 @@ def summarise(ranking: Ranking, ranks: Sequence[int] = (1, 5, 10)) -> dict[str, 
         "queries": len(has_match),
         "queries_without_match": int((~has_match).sum()),
     }
+
+
+def settle_ties(ranking: Ranking) -> tuple[Ranking, bool]:
+    """Count every tie as lost where ties leave more than `UNDECIDED` points of mAP open, and tell whether they do.
+
+    A collapsed model, whose features are all alike, must not earn the 50 % that lie midway between its bounds.
+    """
+    has_match = ranking.matches > 0
+    low, high = (bound.average_precision[:, has_match] for bound in (ranking.pessimistic, ranking.optimistic))
+    is_open = has_match.any() and 100 * float((high - low).mean()) > UNDECIDED
+    return (replace(ranking, optimistic=ranking.pessimistic), True) if is_open else (ranking, False)
 
 
 def _percent(bound: Bound, has_match: NDArray[np.bool_], ranks: Sequence[int]) -> dict[str, float]:

@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfgs.errors import DfgsError, did_you_mean
-from dfgs.metrics._blocks import refuse_zero
+from dfgs.metrics._blocks import Distance, refuse_zero
 from dfgs.metrics._codes import by_column, encode, gather
 from dfgs.metrics._neighbourhoods import neighbourhoods
 from dfgs.metrics._pool import Floats, Pool, Positions
@@ -16,7 +15,7 @@ from dfgs.metrics.embeddings import Embeddings
 from dfgs.metrics.protocols import Protocol
 from dfgs.metrics.ranking import Ranking, rank
 
-RerankingDistance = Literal["euclidean", "cosine"]
+RERANKED_DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean")
 
 HEIGHT, WIDTH = 512, 4096
 MEMORY = 256 * 2**20
@@ -71,7 +70,7 @@ class Reranking:
         query: Embeddings,
         gallery: Embeddings,
         settings: KReciprocal = KReciprocal(),
-        distance: RerankingDistance = "euclidean",
+        distance: Distance = "euclidean",
         memory: int = MEMORY,
     ) -> None:
         _check(query, gallery, settings, distance)
@@ -141,7 +140,7 @@ def rank_reranked(
     gallery: Embeddings,
     protocol: Protocol,
     settings: KReciprocal = KReciprocal(),
-    distance: RerankingDistance = "euclidean",
+    distance: Distance = "euclidean",
 ) -> Ranking:
     """Do what `rank` does by re-ranked distances, streamed; junk takes no part in the re-ranking either.
 
@@ -155,10 +154,8 @@ def rank_reranked(
 
 
 def _check(query: Embeddings, gallery: Embeddings, settings: KReciprocal, distance: str) -> None:
-    if distance not in get_args(RerankingDistance):
-        raise DfgsError(
-            f"distance: {distance!r} cannot be re-ranked{did_you_mean(distance, get_args(RerankingDistance))}"
-        )
+    if distance not in RERANKED_DISTANCES:
+        raise DfgsError(f"distance: {distance!r} cannot be re-ranked{did_you_mean(distance, RERANKED_DISTANCES)}")
     depths = query.features.shape[1], gallery.features.shape[1]
     if depths[0] != depths[1]:
         raise DfgsError(

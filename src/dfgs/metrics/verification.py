@@ -1,15 +1,20 @@
 """Verification: how many true pairs are accepted when only few false ones may be."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dfgs.metrics._blocks import Blocks, Distance, Products
 from dfgs.metrics._counting import hide_own
-from dfgs.metrics._matching import pair
+from dfgs.metrics._matching import Pairs, pair
 from dfgs.metrics.embeddings import Embeddings
 from dfgs.metrics.protocols import Protocol
 
-FALSE_POSITIVE_RATES = (1e-2, 1e-3, 1e-4)
+PairScores = Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+RATES = {f"tpr_at_fpr_{rate:g}": rate for rate in (1e-2, 1e-3, 1e-4)}
+"""False positive rates by the name of the true positive rate there."""
 
 
 def true_positive_rates(
@@ -21,43 +26,60 @@ def true_positive_rates(
 ) -> dict[str, float]:
     """Return the share of matching pairs (percent) nearer than a threshold that few other pairs reach.
 
-    The keys are `tpr_at_fpr_0.01`, `tpr_at_fpr_0.001`, `tpr_at_fpr_0.0001`. The threshold of a rate `f` is the lowest
+    The keys are those of `RATES`, `tpr_at_fpr_0.01` to `tpr_at_fpr_0.0001`. The threshold of a rate `f` is the lowest
     with at most `f` of the non-matching pairs beyond it; of N such pairs, with N·f < 1, none may be. Pairs are those
     that `protocol` leaves to queries that have a match, all images of an identity taken (no draw). Exact; besides a few
     blocks of scores it keeps the best hundredth of the non-matching scores, at most twice. NaN without such pairs.
     Arguments and errors as in `rank`.
     """
-    pairs = pair(query, gallery, protocol)
-    blocks = Blocks(query, gallery, pairs, distance, products)
-    rows, columns = blocks.shape()
-    matches = [pairs.positives(row * blocks.height, (row + 1) * blocks.height) for row in range(rows)]
-    has_match = np.zeros(len(pairs.queries), bool)
-    for owner, _ in matches:
-        has_match[owner] = True
-    negatives = int((len(pairs.gallery) - (pairs.own_stop - pairs.own_start))[has_match].sum())
+    blocks = Blocks(query, gallery, pair(query, gallery, protocol), distance, products)
+    negatives = _count_negatives(blocks.pairs)
     if not negatives:
-        return {_key(rate): float("nan") for rate in FALSE_POSITIVE_RATES}
-    largest = _Largest(int(max(FALSE_POSITIVE_RATES) * negatives) + 1)
+        return dict.fromkeys(RATES, float("nan"))
+    largest = _Largest(int(max(RATES.values()) * negatives) + 1)
     genuine = []
+    for matching, block in _stream(blocks, query):
+        genuine.append(matching)
+        largest.add(block)
+    accepted, impostors = np.concatenate(genuine), largest.descending()
+    return {name: float((100.0 * (accepted > impostors[int(rate * negatives)])).mean()) for name, rate in RATES.items()}
+
+
+def pair_scores(query: Embeddings, gallery: Embeddings, protocol: Protocol, distance: Distance) -> PairScores:
+    """Yield the scores of the pairs of `true_positive_rates`, a block at a time; one scale for all queries.
+
+    First those of matching pairs, (p,); then a block (a, b) with those of the non-matching ones and -inf at all other
+    places, valid until the next is asked for. Larger is nearer: cosines, dot products, or minus half the squared
+    Euclidean distances. Errors as in `rank`.
+    """
+    return _stream(Blocks(query, gallery, pair(query, gallery, protocol), distance, None), query)
+
+
+def _stream(blocks: Blocks, query: Embeddings) -> PairScores:
+    pairs, (rows, columns) = blocks.pairs, blocks.shape()
+    matches = [pairs.positives(row * blocks.height, (row + 1) * blocks.height) for row in range(rows)]
+    has_match = _have_match(pairs)
     for column in range(columns):
         for row, (owner, position) in enumerate(matches):
             scores = blocks.scores(row, column)
             first, left = row * blocks.height, column * blocks.width
-            _make_comparable(scores, distance, query.squared_norms[pairs.queries[first : first + blocks.height]])
+            _make_comparable(scores, blocks.distance, query.squared_norms[pairs.queries[first : first + blocks.height]])
             here = position // blocks.width == column
-            genuine.append(scores[owner[here] - first, position[here] - left])
+            genuine = scores[owner[here] - first, position[here] - left]
             hide_own(pairs, scores, first, left)
             scores[~has_match[first : first + blocks.height]] = -np.inf
-            largest.add(scores)
-    accepted, impostors = np.concatenate(genuine), largest.descending()
-    return {
-        _key(rate): float((100.0 * (accepted > impostors[int(rate * negatives)])).mean())
-        for rate in FALSE_POSITIVE_RATES
-    }
+            yield genuine, scores
 
 
-def _key(rate: float) -> str:
-    return f"tpr_at_fpr_{rate:g}"
+def _have_match(pairs: Pairs) -> NDArray[np.bool_]:
+    has_match = np.zeros(len(pairs.queries), bool)
+    has_match[pairs.positives(0, len(has_match))[0]] = True
+    return has_match
+
+
+def _count_negatives(pairs: Pairs) -> int:
+    negatives = len(pairs.gallery) - (pairs.own_stop - pairs.own_start)
+    return int(negatives[_have_match(pairs)].sum())
 
 
 def _make_comparable(scores: NDArray[np.float32], distance: Distance, squared_norms: NDArray[np.float32]) -> None:
