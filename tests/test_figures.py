@@ -91,6 +91,14 @@ def two_models(data: FigureData) -> FigureData:
     return FigureData(metrics, curves, data.experiment, data.samplers, data.settings, data.within)
 
 
+def ranks(sources: tuple[str, ...], targets: tuple[str, ...], samplers: tuple[str, ...], seeds: int) -> FigureData:
+    """Data with nothing but the CMC up to rank 20, drawn and rising."""
+    rows = long_rows(sources, targets, samplers, seeds)
+    metrics = [rows.assign(metric=f"rank{k}", value=100 - (100 - rows["value"]) / k) for k in range(1, 21)]
+    none = curve_rows((), (), 0, 0)
+    return FigureData(pd.concat(metrics), none, "default", samplers, {}, WITHIN)
+
+
 SHAPES = {
     "default": figure_data(),
     "one cell": figure_data(("a",), ("b",), ("pk",), seeds=1, epochs=1),
@@ -98,6 +106,10 @@ SHAPES = {
     "star": ablation(STAR),
     "full": ablation(FULL, seeds=1),
     "two models": two_models(ablation([(5, 2), (10, 2)])),
+    "ranks": ranks(("a", "b"), ("a", "b", "c"), SAMPLERS, 3),
+    "ranks of one cell": ranks(("a",), ("b",), ("pk",), 1),
+    "ranks, long names": ranks(LONG, (*LONG, "viper"), tuple(f"dfgs-image-and-text-{i}" for i in range(9)), 2),
+    "ranks, two models": two_models(ranks(("a",), ("b", "c"), ("pk", "gs"), 2)),
 }
 DRAWN = [
     (shape, name) for shape, data in SHAPES.items() for name in REGISTRY.names() if REGISTRY.load(name)().applies(data)
@@ -118,7 +130,7 @@ def overlaps(boxes: list[Bbox]) -> bool:
 
 def test_the_shapes_of_this_test_cover_every_figure() -> None:
     assert {name for _, name in DRAWN} == set(REGISTRY.names())
-    assert len(DRAWN) == 6 * 3 + 3
+    assert len(DRAWN) == 6 * 3 + 3 + 4
 
 
 @pytest.mark.parametrize(("shape", "name"), DRAWN)
@@ -154,7 +166,7 @@ def test_a_long_legend_makes_the_figure_taller_and_not_its_panels_smaller() -> N
 @pytest.mark.parametrize("name", REGISTRY.names())
 def test_two_runs_give_the_same_bytes_without_a_date(tmp_path: Path, name: str) -> None:
     for stem in ("one", "two"):
-        save(draw(name, SHAPES["star"]), tmp_path / stem)
+        save(draw(name, SHAPES["ranks" if name == "cmc" else "star"]), tmp_path / stem)
     for suffix in ("png", "pdf"):
         assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
     assert (tmp_path / "one.png").read_bytes()[:4] == b"\x89PNG"
@@ -269,6 +281,25 @@ def test_the_curves_are_means_over_seeds_with_their_interval() -> None:
             edge = [y for x, y in band.get_paths()[0].vertices if x == 1]
             assert (min(edge), max(edge)) == pytest.approx((max(0.0, first.low), first.high))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(SAMPLERS)
+
+
+def test_cumulative_matching_draws_the_mean_and_the_interval_of_every_rank_within_0_and_100() -> None:
+    data = SHAPES["ranks"]
+    figure = draw("cmc", data)
+    assert [axes.get_title() for axes in figure.axes] == ["a→b", "a→c", "a→a (within)", "b→a", "b→c", "b→b (within)"]
+    assert figure.get_suptitle().endswith("mean ± 95 % t-interval over n = 3 seeds")
+    for axes in figure.axes:
+        source, target = axes.get_title().removesuffix(" (within)").split("→")
+        for line, band, name in zip(axes.lines, axes.collections, (*SAMPLERS, "zero-shot"), strict=True):
+            rows = data.metrics[(data.metrics[["source", "target", "sampler"]] == [source, target, name]).all(axis=1)]
+            by_rank = [rows[rows["metric"] == f"rank{k}"]["value"] for k in range(1, 21)]
+            assert line.get_xdata().tolist() == list(range(1, 21))
+            assert line.get_ydata() == pytest.approx([values.mean() for values in by_rank])
+            if name != "zero-shot":
+                first = mean_interval(by_rank[0])
+                edge = [y for x, y in band.get_paths()[0].vertices if x == 1]
+                assert (min(edge), max(edge)) == pytest.approx((max(0.0, first.low), min(100.0, first.high)))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [*SAMPLERS, "zero-shot"]
 
 
 def test_a_varied_setting_gives_one_panel_with_the_other_settings_held() -> None:

@@ -47,7 +47,7 @@ def metrics(tmp_path: Path) -> Path:
     rows = [
         base | {"source": s, "target": t, "sampler": n, "seed": i, "metric": metric, "value": rng.uniform(20, 60)}
         for s, t, n, i in cells
-        for metric in (("mAP", "chance_mAP") if n == "zero-shot" else ("mAP",))
+        for metric in ("mAP", "rank1", "rank2", *(["chance_mAP"] if n == "zero-shot" else []))
     ]
     write_metrics(rows, tmp_path / "metrics.csv")
     return tmp_path / "metrics.csv"

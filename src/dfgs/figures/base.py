@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 import matplotlib.style
+import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 
 from dfgs.provenance import whole_file
 from dfgs.results import REFERENCE
-from dfgs.stats import Transfer, transfer_label
+from dfgs.stats import Interval, Transfer, transfer_label
 
 Name = TypeVar("Name", bound=Hashable)
 Dash = tuple[float, tuple[float, ...]]
@@ -158,6 +159,23 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     rows = -(-len(handles) // columns)
     figure.set_size_inches(width, height + 0.1 + 0.2 * rows)
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
+
+
+def draw_means(
+    axes: Axes, places: Sequence[float], points: Sequence[Interval], look: Look, limits: tuple[float, float]
+) -> None:
+    """Draw means as a line with a band for their intervals, which are cut at what the quantity can be (`limits`)."""
+    axes.plot(
+        places,
+        [point.mean for point in points],
+        color=look.colour,
+        linestyle=look.dash,
+        marker=look.marker,
+        markersize=4,
+        markevery=max(1, len(places) // 8),
+    )
+    low, high = (np.clip([getattr(p, end) for p in points], *limits) for end in ("low", "high"))
+    axes.fill_between(places, low, high, color=look.colour, alpha=0.15, linewidth=0)
 
 
 def panel_title(model: str | None, transfer: Transfer, within: Collection[Transfer]) -> str:

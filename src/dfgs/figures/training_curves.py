@@ -1,12 +1,14 @@
 """How training went: the loss and the hardness of the batches, per epoch."""
 
+import math
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dfgs.figures.base import Drawing, FigureData, Look, legend, looks, panels
+from dfgs.figures.base import Drawing, FigureData, Look, draw_means, legend, looks, panels
 from dfgs.stats import Interval, describe_seeds, in_order, mean_interval
 
 QUANTITIES = {"loss": "loss", "hardest_negative": "hardest negative\n(distance, lower = harder)"}
@@ -53,16 +55,6 @@ def _draw_line(axes: Axes, rows: pd.DataFrame, quantity: str, look: Look) -> lis
     """Draw one sampler's mean over seeds by epoch with its band; return the intervals."""
     epochs = sorted(rows["epoch"].unique().tolist())
     points = [mean_interval(rows[rows["epoch"] == epoch][quantity]) for epoch in epochs]
-    axes.plot(
-        epochs,
-        [point.mean for point in points],
-        color=look.colour,
-        linestyle=look.dash,
-        marker=look.marker,
-        markersize=4,
-        markevery=max(1, len(epochs) // 8),
-    )
     # Neither losses nor distances go below 0, though a t-interval of few seeds may.
-    band = [max(0.0, point.low) for point in points], [point.high for point in points]
-    axes.fill_between(epochs, *band, color=look.colour, alpha=0.15, linewidth=0)
+    draw_means(axes, epochs, points, look, (0.0, math.inf))
     return points
