@@ -20,3 +20,13 @@ rule all:
         tables_of_all,
         figures_of_all,
     localrule: True
+
+
+# The same, and every model's features go as soon as they are scored.
+rule lean:
+    input:
+        rules.collect.output,
+        tables_of_all,
+        figures_of_all,
+        dropped_of_all,
+    localrule: True

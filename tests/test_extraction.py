@@ -96,7 +96,11 @@ def test_other_weights_settings_or_pictures_get_other_files(
     def query_file(path: Path = weights) -> str:
         return embed(on_disk, path, tmp_path)["drawn-a/test/query"].name
 
+    def digest() -> str:
+        return str(read_json(tmp_path / "index.json")["images"]["drawn-a/test/query"])
+
     names = [query_file()]
+    images = digest()
     on_disk["datasets"]["drawn-a"]["root"] = str(world)
     assert query_file() == names[0]  # the same pictures elsewhere
     on_disk["models"]["tiny"]["input"]["normalise"] = "half"
@@ -108,12 +112,14 @@ def test_other_weights_settings_or_pictures_get_other_files(
     state["visual.conv1.weight"] = state["visual.conv1.weight"] + 1
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, other)
     names.append(query_file(other))
+    assert digest() == images
     on_disk["datasets"]["drawn-a"]["root"] = str(moved)
     # A world that is drawn anew may keep every name.
     pictures = sorted((moved / "query").iterdir())
     shutil.copyfile(pictures[1], pictures[0])
     names.append(query_file(other))
     assert len(set(names)) == 5
+    assert digest() != images
 
 
 def test_a_trained_tower_replaces_the_backbones(on_disk: Values, weights: Path, world: Path, tmp_path: Path) -> None:

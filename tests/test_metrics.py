@@ -1,10 +1,12 @@
 """The evaluator against slow obvious versions, and against published answers."""
 
+import doctest
 import importlib
 import itertools
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,11 +19,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfgs.errors import DfgsError
-from dfgs.metrics import PROTOCOLS, Embeddings, Protocol, Ranking, difference, rank, summarise, true_positive_rates
+from dfgs.metrics import (
+    PROTOCOLS,
+    Embeddings,
+    Protocol,
+    Ranking,
+    difference,
+    rank,
+    summarise,
+    true_positive_rates,
+    unit_rows,
+)
 from dfgs.metrics import _counting as counting
 from dfgs.metrics._blocks import Blocks
 
 FIXTURES = Path(__file__).parent / "fixtures"
+PACKAGE = Path(counting.__file__).parent
 MARKET = PROTOCOLS["market1501"]
 FIELDS = ("average_precision", "average_precision_trapezoid", "first_rank", "inp")
 
@@ -264,8 +277,9 @@ def test_the_number_of_queries_in_a_call_changes_no_bit(protocol):
 
 
 BITS = """
-import hashlib, numpy as np
-from dfgs.metrics import PROTOCOLS, Embeddings
+import hashlib, sys, numpy as np
+from dfgs.metrics import PROTOCOLS, Embeddings, rank
+from dfgs.metrics import _counting
 from dfgs.metrics._blocks import Blocks
 from dfgs.metrics._matching import pair
 rng = np.random.default_rng(0)
@@ -274,18 +288,26 @@ def make(n):
 query, gallery = make(700), make(6000)
 blocks = Blocks(query, gallery, pair(query, gallery, PROTOCOLS["market1501"]), "euclidean", None)
 print(hashlib.sha256(b"".join(blocks.scores(i, j).tobytes() for i in range(2) for j in range(2))).hexdigest())
+found = [rank(query, gallery, PROTOCOLS["market1501"], d) for d in ("euclidean", "cosine")]
+sys.modules["dfgs.metrics._compiled"] = None
+_counting._counter.cache_clear()
+found.append(rank(query, gallery, PROTOCOLS["market1501"]))
+for ranking in found:
+    print(hashlib.sha256(ranking.average_precision.tobytes()).hexdigest())
 """
 
 
 @needs_even_rounding
-def test_the_number_of_threads_changes_no_bit_of_a_score():
+def test_the_number_of_threads_changes_no_bit_of_a_score_or_a_metric():
     def digest(threads: str) -> str:
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
         environment = {**os.environ, **dict.fromkeys(names, threads)}
         done = subprocess.run([sys.executable, "-c", BITS], env=environment, capture_output=True, text=True, check=True)
         return done.stdout
 
-    assert digest("1") == digest("2") == digest("3")
+    one = digest("1")
+    assert one == digest("2") == digest("3")
+    assert one.split()[1] == one.split()[3], "and the compiled counter gives the bits of the other"
 
 
 @needs_even_rounding
@@ -496,3 +518,21 @@ def test_the_difference_of_two_fingerprints_names_every_key_with_both_values():
         "k1 none and 20",
     }
     assert difference("0000", "ffff") == "0000 and ffff"
+
+
+def test_unit_rows_have_length_1_and_zeros_stay():
+    rows = np.array([[3, 4], [0, 0], [-2, 0]], np.float32)
+    np.testing.assert_allclose(unit_rows(rows), [[0.6, 0.8], [0, 0], [-1, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["", *sorted(f".{path.stem}" for path in PACKAGE.glob("[!_]*.py"))])
+def test_the_examples_in_the_docstrings_hold(name):
+    done = doctest.testmod(importlib.import_module(f"dfgs.metrics{name}"))
+    assert done.failed == 0
+
+
+def test_the_readmes_example_of_the_library_runs(capsys):
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (example,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "dfgs.metrics" in block]
+    exec(example, {})
+    assert "mAP" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 import torch
@@ -25,9 +26,11 @@ from dfgs.extraction import embed_targets
 from dfgs.feature_sets import MAT, ONE_SET, TWO_SETS, read_feature_set
 from dfgs.feature_store import drop_features, load_features, store_features
 from dfgs.grid import Grid, Trial
-from dfgs.metrics import PROTOCOLS, Ranking
+from dfgs.metrics import PROTOCOLS, KReciprocal, Ranking, difference, rank_reranked
 from dfgs.per_query import MEASURES, PER_QUERY, write_queries
+from dfgs.results import read_metrics
 from dfgs.score_files import Extras, Score, as_table, find_protocol, parse_ranks, query_table, score
+from dfgs.scoring import score_trial
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SKETCH = FIXTURES / "sketch_reid_result" / "pytorch_result.mat"
@@ -392,3 +395,51 @@ def test_a_matlab_7_3_file_says_how_to_save_it(tmp_path: Path) -> None:
     (tmp_path / "new.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(400))
     with pytest.raises(DfgsError, match=r"MATLAB 7\.3 \(HDF5\); save it with -v7"):
         read_feature_set(tmp_path / "new.mat")
+
+
+def test_reranked_numbers_stand_in_a_table_and_columns_of_their_own_under_another_fingerprint(tmp_path: Path) -> None:
+    path = npz(tmp_path, **arrays())
+    done = run("score", path, "--rerank", "--k1", 6, "--k2", 2, "--lambda", 0.5, "--out", tmp_path / "q.csv")
+    assert done.exit_code == 0, done.output
+    images = read_feature_set(path)
+    plain, again = scored(path), scored(path, reranking=KReciprocal(6, 2, 0.5))
+    assert difference(plain.fingerprint, again.fingerprint) == "k1 none and 6; k2 none and 2; lambda none and 0.5"
+    one, other = as_table(plain), as_table(again)
+    assert done.stdout == f"{one}\n\n{other}\n"
+    assert "_reranked" not in one
+    assert all(line.split()[0].endswith("_reranked") for line in other.split("\n\n")[1].splitlines()[1:])
+    rows = pd.read_csv(tmp_path / "q.csv")
+    assert list(rows.columns) == [*PER_QUERY, *(f"{name}_reranked" for name in (*MEASURES, "protocol"))]
+    expected = rank_reranked(images.query, images.gallery, RULE, KReciprocal(6, 2, 0.5), "cosine")
+    np.testing.assert_array_equal(rows["average_precision_reranked"], expected.average_precision)
+    np.testing.assert_array_equal(rows["average_precision"], plain.ranking.average_precision)
+    assert (rows["protocol"].unique(), rows["protocol_reranked"].unique()) == (plain.fingerprint, again.fingerprint)
+
+
+def test_reranking_has_the_papers_values_and_refuses_impossible_ones(tmp_path: Path) -> None:
+    path = npz(tmp_path, **arrays())
+    assert "k1 20, k2 6, lambda 0.3" in run("score", path, "--rerank").stdout
+    for options, message in (
+        (["--k1", 5, "--k2", 6], "k2 is 6, k1 is 5; expected k2 at most k1"),
+        (["--lambda", 2], "lambda is 2.0; expected a share"),
+        (["--distance", "dot"], "distance: 'dot' cannot be re-ranked"),
+        (["--k1", 60], "k1 is 60, but .* hold 12 \\+ .* images; expected at least 61"),
+    ):
+        with pytest.raises(DfgsError, match=message):
+            cli.main(["score", str(path), "--rerank", *map(str, options)], standalone_mode=False)
+
+
+def test_a_number_of_stored_features_has_the_fingerprint_that_the_workflow_gives_it(
+    on_disk: dict[str, Any], world: Path, tmp_path: Path
+) -> None:
+    grid, trial = Grid(Config.parse(on_disk)), Trial("a", "tiny", "zero-shot", 0)
+    index = tmp_path / "index.json"
+    embed_targets(grid.embed_job(trial), {}, index, 0, torch.device("cpu"))
+    score_trial(grid.score_job(trial), index, None, {"metrics": tmp_path / "m.csv", "per_query": tmp_path / "q.csv.gz"})
+    rows = read_metrics(tmp_path / "m.csv")
+    (row,) = rows.query("target == 'b' and split == 'half-1' and metric == 'mAP'").itertuples()
+    features = read_feature_set(index, "drawn-b/half-1")
+    found = score(features, RULE, features.distance, (1,))
+    assert (row.protocol, row.value) == (found.fingerprint, found.values["mAP"])
+    for word in ("rule=market1501", "split=half-1", "input=64,32", "features=pooled,projected", "rows=as-they-are"):
+        assert word in row.protocol.split()

@@ -18,8 +18,8 @@ from dfgs.errors import DfgsError
 from dfgs.feature_store import store_features
 from dfgs.grid import Grid, Trial
 from dfgs.per_query import PER_QUERY
-from dfgs.provenance import commit, write_json
-from dfgs.results import COLUMNS, read_metrics
+from dfgs.provenance import commit, read_json, write_json
+from dfgs.results import COLUMNS, check_one_protocol, read_metrics
 from dfgs.scoring import score_trial
 
 Values = dict[str, Any]
@@ -166,6 +166,20 @@ def test_the_protocol_of_a_number_changes_with_split_normalisation_and_dataset_o
     assert protocols("two", sampler="random", draw="perfect") == first
     on_disk["models"]["tiny"]["test"]["normalise"] = True
     assert not set(protocols("three").values()) & set(first.values())
+
+
+def test_a_world_drawn_anew_under_the_same_names_is_another_dataset(
+    on_disk: Values, world: Path, tmp_path: Path
+) -> None:
+    first = score(on_disk, world, tmp_path / "one")["metrics"]
+    index = read_json(tmp_path / "one" / "index.json")
+    index["images"]["drawn-a/test/gallery"] = "other pixels"
+    write_json(tmp_path / "one" / "index.json", index)
+    job = Grid(Config.parse(on_disk)).score_job(Trial("a", "tiny", "pk", 0))
+    score_trial(job, tmp_path / "one" / "index.json", None, outputs(tmp_path))
+    rows = pd.concat([first, read_metrics(tmp_path / "m.csv").assign(seed=1)])
+    with pytest.raises(DfgsError, match=r"on target a .* under 2 protocols: dataset [0-9a-f]{16} and [0-9a-f]{16} \("):
+        check_one_protocol(rows)
 
 
 def test_equal_runs_write_equal_bytes(on_disk: Values, world: Path, tmp_path: Path) -> None:

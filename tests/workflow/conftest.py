@@ -27,7 +27,7 @@ class Run:
         """Planned jobs by rule, `all` left out; empty when nothing is to be done."""
         table = self.text.partition("Job stats:")[2]
         counts = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
-        return {name: count for name, count in counts.items() if name not in ("all", "total")}
+        return {name: count for name, count in counts.items() if name not in ("all", "lean", "total")}
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Copy:
                 shutil.copy2(source, target / part)
         return cls(target)
 
-    def snakemake(self, *arguments: str, config: str = "config/smoke.yaml") -> Run:
+    def snakemake(self, *arguments: str, config: str = "config/smoke.yaml", target: str = "all") -> Run:
         """Run Snakemake on the smoke grid."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", config, *arguments, "--", "all"]
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", config, *arguments, "--", target]
         done = subprocess.run(
             command, cwd=self.root, env=self.environment(), capture_output=True, text=True, timeout=LIMIT, check=False
         )

@@ -89,3 +89,20 @@ def test_a_comment_in_the_config_runs_nothing(copy: Copy) -> None:
 
 def test_a_moved_checkout_runs_nothing(copy: Copy, tmp_path: Path) -> None:
     assert Copy(copy.root.rename(tmp_path / "elsewhere")).plan() == {}
+
+
+def test_lean_drops_the_features_once_and_what_needs_them_later_embeds_again(copy: Copy) -> None:
+    assert list((copy.root / "results/features").rglob("*.npy"))
+    run = copy.snakemake(target="lean")
+    assert run.code == 0, run.text
+    assert run.jobs == {"drop_features": 5}
+    assert not list((copy.root / "results/features").rglob("*.npy"))
+    assert copy.plan() == {}
+    assert copy.snakemake("--dry-run", target="lean").jobs == {}
+    reranked = "splits: [test], reranking: {k1: 5, k2: 2, lambda: 0.3}}"
+    copy.edit(
+        "config/smoke.yaml",
+        "tiny-a: {dataset: drawn-tiny-a, splits: [test]}",
+        f"tiny-a: {{dataset: drawn-tiny-a, {reranked}",
+    )
+    assert copy.plan() == {"embed": 5, "score": 5} | REPORT

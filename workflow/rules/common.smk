@@ -103,6 +103,12 @@ def figures_of_all(wildcards):
     )
 
 
+def dropped_of_all(wildcards):
+    lists = [GRID.trials(n) + GRID.references(n) for n in GRID.config.run]
+    trials = sorted(set(sum(lists, [])))
+    return sum([expand(rules.drop_features.output, **asdict(t)) for t in trials], [])
+
+
 def backbone_of(model):
     """The weights that a model needs: none where they are not trained here."""
     if not GRID.needs_pretraining(model):

@@ -49,3 +49,22 @@ rule score:
         record=lambda wildcards, input: [f"--record={path}" for path in input.record],
     shell:
         "dfgs score-trial --job {params.job:q} {params.record:q} {input.index:q} {output.metrics:q} {output.per_query:q} 2> {log:q}"
+
+
+# Only for the target `lean`. The features are no output: what still needs them finds the index gone and embeds again.
+rule drop_features:
+    input:
+        rules.score.output.metrics,
+    output:
+        "results/features/{source}/{model}/{sampler}/s{seed}/dropped.txt",
+    log:
+        "logs/drop_features/{source}/{model}/{sampler}/s{seed}.log",
+    priority: 30
+    localrule: True
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    params:
+        index=rules.embed.output[0],
+    shell:
+        "(test ! -e {params.index:q} || dfgs drop-features {params.index:q}) > {output:q} 2> {log:q}"
