@@ -214,9 +214,9 @@ def draw_figure(job: dict[str, Any], figure: str, metrics: Path, stem: Path, cur
 @click.option("--ranks", default="1,5,10", show_default=True, help="Ranks of the CMC.")
 @click.option("--tpr", is_flag=True, help="Also the true positive rate at false positive rates of 1, 0.1 and 0.01 %.")
 @click.option("--rerank", is_flag=True, help="Also by k-reciprocal re-ranking (Zhong et al.), a table of its own.")
-@click.option("--k1", default=20, show_default=True, help="Re-ranking: neighbours that must find each other.")
-@click.option("--k2", default=6, show_default=True, help="Re-ranking: nearest images whose codes are averaged.")
-@click.option("--lambda", "lambda_", default=0.3, show_default=True, help="Re-ranking: share of the plain distance.")
+@click.option("--k1", type=int, show_default="20", help="Re-ranking: neighbours that must find each other.")
+@click.option("--k2", type=int, show_default="6", help="Re-ranking: nearest images whose codes are averaged.")
+@click.option("--lambda", "lambda_", type=float, show_default="0.3", help="Re-ranking: share of the plain distance.")
 @products_option
 @click.option("--out", type=FILE, help="One row per query goes to this CSV file, compressed if it ends with .gz.")
 def score(
@@ -380,7 +380,10 @@ def _reranking(rerank: bool, **settings: Any) -> list[Any]:
     from dfgs.metrics import KReciprocal
     from dfgs.score_files import Extras
 
-    return [Extras(reranking=KReciprocal(**settings))] if rerank else []
+    given = {name: value for name, value in settings.items() if value is not None}
+    if given and not rerank:
+        raise DfgsError(f"--{next(iter(given)).rstrip('_')} is set without --rerank, which it belongs to; add --rerank")
+    return [Extras(reranking=KReciprocal(**given))] if rerank else []
 
 
 def _products(name: str) -> Any:

@@ -70,6 +70,11 @@ class Score:
     rates: dict[str, float]
 
     @property
+    def suffix(self) -> str:
+        """What the names of these numbers end with: nothing for plain ones."""
+        return "" if self.reranking is None else RERANKED
+
+    @property
     def fingerprint(self) -> str:
         """Fingerprint of the protocol, the distance, the re-ranking, the normalisation and the images."""
         settings = {} if self.reranking is None else asdict(self.reranking)
@@ -147,9 +152,8 @@ def as_table(found: Score) -> str:
     if found.reranking is not None:
         way = f"k1 {found.reranking.k1}, k2 {found.reranking.k2}, lambda {found.reranking.lambda_:g}"
         head.insert(5, ("re-ranked", f"{way} (k-reciprocal, Zhong et al.); not to be mixed with plain numbers"))
-    suffix = "" if found.reranking is None else RERANKED
     rows = [
-        (name + suffix, *(f"{bound[name]:.3f}" for bound in (found.values, found.lost, found.won)), meaning)
+        (name + found.suffix, *(f"{bound[name]:.3f}" for bound in (found.values, found.lost, found.won)), meaning)
         for name, meaning in ((name, MEANINGS.get(name, "")) for name in found.values)
         if name not in (*COUNTS, "mAP_low", "mAP_high")
     ]
@@ -165,8 +169,7 @@ def query_table(scores: Sequence[Score]) -> pd.DataFrame:
     """
     features = scores[0].features
     names = features.query_paths or range(len(features.query))
-    rankings = {"" if s.reranking is None else RERANKED: (s.ranking, s.fingerprint) for s in scores}
-    return query_rows(names, features.query, rankings)
+    return query_rows(names, features.query, {s.suffix: (s.ranking, s.fingerprint) for s in scores})
 
 
 def _describe(found: Score, pids: np.ndarray, camids: np.ndarray) -> str:

@@ -13,7 +13,7 @@ from dfgs.feature_store import read_index
 from dfgs.metrics import PROTOCOLS, Embeddings, KReciprocal, Products, Protocol, rank, summarise
 from dfgs.per_query import write_queries
 from dfgs.provenance import commit, read_json, versions
-from dfgs.results import RANKS, REFERENCE, RERANKED, write_metrics
+from dfgs.results import RANKS, REFERENCE, write_metrics
 from dfgs.score_files import Extras, Score, query_table, score
 
 ProductsOf = Callable[[Embeddings, Embeddings], Products]
@@ -60,12 +60,11 @@ def _score(features: FeatureSet, target: dict[str, Any], products: ProductsOf | 
 
 def _rows(found: Score) -> list[Row]:
     """Return a row per metric; without pairs of two people there are no true positive rates."""
-    suffix = "" if found.reranking is None else RERANKED
     bounds = {"mAP_low": found.lost["mAP"], "mAP_high": found.won["mAP"]}
     rates = {name: value for name, value in found.rates.items() if not math.isnan(value)}
     values = {**found.values, **bounds, **rates, "collapsed": found.is_open}
     protocol = found.fingerprint
-    return [{"metric": name + suffix, "value": float(value), "protocol": protocol} for name, value in values.items()]
+    return [{"metric": name + found.suffix, "value": float(v), "protocol": protocol} for name, v in values.items()]
 
 
 def _per_query(scores: list[Score], target: dict[str, Any], split: str) -> pd.DataFrame:
