@@ -213,6 +213,16 @@ def test_missing_features_are_named(on_disk: Values, world: Path, tmp_path: Path
         score_trial(job, tmp_path / "index.json", None, outputs(tmp_path, "2"))
 
 
+def test_a_target_that_was_never_embedded_is_named(on_disk: Values, world: Path, tmp_path: Path) -> None:
+    score(on_disk, world, tmp_path)
+    index = read_json(tmp_path / "index.json")
+    del index["features"]["drawn-b/half-1/gallery"]
+    write_json(tmp_path / "index.json", index)
+    job = Grid(Config.parse(on_disk)).score_job(Trial("a", "tiny", "pk", 0))
+    with pytest.raises(DfgsError, match=r"index\.json: holds no features of drawn-b/half-1/gallery; run `dfgs embed`"):
+        score_trial(job, tmp_path / "index.json", None, outputs(tmp_path, "2"))
+
+
 def test_features_of_another_number_of_images_are_refused(on_disk: Values, world: Path, tmp_path: Path) -> None:
     score(on_disk, world, tmp_path)
     store_features(np.ones((3, 4), dtype=np.float32), tmp_path / "drawn-a-test-gallery.npy")

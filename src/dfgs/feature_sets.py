@@ -210,12 +210,19 @@ def _read_index(path: Path, view: str | None) -> FeatureSet:
 
 
 def stored_features(path: Path, index: Mapping[str, Any], part: dict[str, Any], split: str) -> FeatureSet:
-    """Return the stored features of one split of a dataset (`part` describes it) that the index at `path` names."""
+    """Return the stored features of one split of a dataset (`part` describes it) that the index at `path` names.
+
+    Raises `DfgsError` where it names none, and for features of another number of images.
+    """
     dataset = open_dataset(part)
+    keys = {view: f"{dataset.name}/{split}/{view}" for view in VIEWS}
+    missing = [key for key in keys.values() if key not in index["features"]]
+    if missing:
+        raise DfgsError(f"{path}: holds no features of {missing[0]}; run `dfgs embed` on this target first")
     query, gallery = dataset.query(split), dataset.gallery(split)
 
     def embeddings(view: str, images: Images) -> Embeddings:
-        features = load_features(file := path.with_name(index["features"][f"{dataset.name}/{split}/{view}"]))
+        features = load_features(file := path.with_name(index["features"][keys[view]]))
         rows = unit_rows(features) if index["normalise"] else features
         return Embeddings(rows, images.pids, images.camids, name=str(file))
 
@@ -230,7 +237,7 @@ def stored_features(path: Path, index: Mapping[str, Any], part: dict[str, Any], 
         is_normalised=index["normalise"],
         is_drawn=is_drawn_world(dataset.root),
         known={
-            "dataset": digest_json([index["images"][f"{dataset.name}/{split}/{view}"] for view in VIEWS]),
+            "dataset": digest_json([index["images"][key] for key in keys.values()]),
             "split": split,
             **index["settings"],
         },
