@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfgs.errors import DfgsError
-from dfgs.samplers import REGISTRY
+from dfgs.samplers import REGISTRY, proximity_walk
 from dfgs.samplers._continued import ContinuedPasses
 from dfgs.samplers._neighbours import nearest
 from dfgs.samplers._uniform import draw_uniform
 from dfgs.samplers._walk import walk
 from dfgs.samplers.base import Labels
-
-EXHAUSTIVE = ["dfgs", "dfgs-permuted", "pk", "pk-camera"]
+from dfgs.samplers.proximity_walk import draw_candidates, nearest_candidates, walk_with_returns
+from neighbour_oracle import assert_true_neighbours, exact_distances
 
 
 def make_labels(counts, *, cameras=3, seed=0):
@@ -61,26 +61,6 @@ def visits_of(labels, sampler):
     for batch in sampler:
         visits[identities_of(labels, batch)] += 1
     return visits
-
-
-def exact_distances(features):
-    """Distances of all pairs in float64, infinite to oneself; several kinds are scaled and summed."""
-    total = 0
-    for rows in features:
-        rows = rows.astype(np.float64)
-        distances = np.sqrt(((rows[:, None] - rows[None]) ** 2).sum(axis=2))
-        total = total + (distances / np.sqrt((distances**2).mean()) if len(features) > 1 else distances)
-    np.fill_diagonal(total, np.inf)
-    return total
-
-
-def assert_true_neighbours(table, distances, first=0):
-    """Row by row, `table` holds the neighbours at ranks `first`, `first` + 1, …, in any order, ties aside."""
-    for row, others in enumerate(table.tolist()):
-        assert row not in others
-        assert len(set(others)) == len(others)
-        right = np.sort(distances[row])[first : first + len(others)]
-        assert np.allclose(np.sort(distances[row, others]), right, rtol=1e-4, atol=1e-4)
 
 
 class TestLabels:
@@ -257,44 +237,6 @@ class TestWalk:
         assert restarts == slow_restarts
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(
-    counts=st.lists(st.integers(1, 11), min_size=14, max_size=30),
-    number=st.integers(1, 14),
-    instances=st.integers(1, 4),
-    clusters=st.booleans(),
-    seed=st.integers(0, 99),
-)
-@pytest.mark.parametrize("name", EXHAUSTIVE)
-def test_a_pass_ends_only_when_fewer_than_p_identities_have_images_left(
-    name, counts, number, instances, clusters, seed
-):
-    labels = make_labels(counts, seed=seed)
-    size = len(counts) // 2
-    features = in_clusters([size, len(counts) - size], seed) if clusters else gaussian(len(counts), seed=seed)
-    sampler = make_sampler(name, labels, features, batch_size=number * instances, instances=instances, seed=seed)
-    left = labels.chunks(instances) - visits_of(labels, sampler)
-    assert (left >= 0).all()
-    assert (left > 0).sum() < number
-
-
-FIRST_RANKS = {"dfgs": 2}  # m most similar identities are skipped
-
-
-@pytest.mark.parametrize("name", REGISTRY.names())
-def test_graph_samplers_see_true_neighbours_only(name):
-    labels = make_labels([2] * 60)
-    for seed in range(20):
-        features = {"image": gaussian(60, 6, seed), "text": gaussian(60, 3, seed + 50)}
-        sampler = make_sampler(name, labels, features)
-        if sampler.graph:
-            distances = exact_distances([features[kind] for kind in sorted(sampler.graph)])
-            assert_true_neighbours(sampler.neighbours(9), distances)
-            # The edges that the pass went along, but for the control whose names are scrambled.
-            if name != "dfgs-permuted":
-                assert_true_neighbours(sampler.current_pass().edges, distances, FIRST_RANKS.get(name, 0))
-
-
 class TestPk:
     def test_images_beyond_the_last_full_group_wait_for_another_pass(self):
         labels = make_labels([7] * 12)
@@ -453,6 +395,123 @@ class TestDfgsPermuted:
         assert permuted[names].tolist() == names[right].tolist()
         kept = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(right.tolist(), permuted.tolist(), strict=True)])
         assert kept < 0.35
+
+
+def slow_nearest_candidates(features, candidates, count):
+    """The nearest of each row's candidates, by float64 distances one after the other."""
+    found = []
+    for row, others in enumerate(candidates.tolist()):
+        near = [(np.linalg.norm(features[row].astype(float) - features[other]), other) for other in others]
+        found.append([other for _, other in sorted(near)[:count]])
+    return found
+
+
+class TestProximityWalk:
+    def test_candidates_are_different_others_and_any_of_them_alike(self):
+        owners = np.repeat([0, 3, 8], 3000)
+        drawn = draw_candidates(owners, 9, 4, np.random.default_rng(0))
+        assert all(len(set(others)) == 4 and owner not in others for owner, others in zip(owners, drawn, strict=True))
+        for owner in (0, 3, 8):
+            shares = np.bincount(drawn[owners == owner].ravel(), minlength=9) / 3000
+            assert all(abs(shares[other] - 0.5) < 0.05 for other in range(9) if other != owner)
+
+    @settings(max_examples=100, deadline=None, derandomize=True)
+    @given(
+        number=st.integers(3, 40),
+        width=st.integers(1, 6),
+        share=st.floats(0, 1),
+        ratio=st.floats(0, 1),
+        seed=st.integers(0, 999),
+    )
+    def test_edges_lead_to_the_nearest_of_the_candidates(self, number, width, share, ratio, seed):
+        features, count = gaussian(number, width, seed), 1 + int(share * (number - 2))
+        candidates = draw_candidates(np.arange(number), number, count, np.random.default_rng(seed))
+        edges = nearest_candidates(features, np.arange(number), candidates, 1 + int(ratio * (count - 1)))
+        assert edges.tolist() == slow_nearest_candidates(features, candidates, edges.shape[1])
+
+    def test_a_pass_goes_along_the_nearest_of_its_own_candidates_whatever_the_blocks(self, monkeypatch):
+        labels, features = make_labels([4] * 60), gaussian(60) + np.float32(100)
+        passes = []
+        for gathered in (2**24, 2000):
+            monkeypatch.setattr(proximity_walk, "GATHERED", gathered)
+            sampler = make_sampler("proximity-walk", labels, features, candidates=30, neighbours=5)
+            passes.append(sampler.current_pass())
+        assert passes[0].images.tolist() == passes[1].images.tolist()
+        candidates = draw_candidates(np.arange(60), 60, 30, np.random.default_rng([0, 0]))
+        assert passes[0].edges.tolist() == slow_nearest_candidates(features, candidates, 5)
+        assert sampler.edge_ranks is None
+
+    def test_equal_distances_go_by_row(self):
+        candidates = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]], dtype=np.int32)
+        edges = nearest_candidates(np.zeros((4, 2), dtype=np.float32), np.arange(4), candidates, 2)
+        assert edges.tolist() == candidates[:, :2].tolist()
+
+    def test_where_all_are_candidates_the_edges_are_those_of_the_nearest(self):
+        sampler = make_sampler("proximity-walk", make_labels([4] * 60), gaussian(60))
+        assert sampler.edge_ranks == range(5)  # a tenth of 59
+        assert sampler.current_pass().edges.tolist() == nearest([gaussian(60)], 5).tolist()
+
+    def test_a_walk_goes_along_edges_or_back_to_its_start(self):
+        # On a ring with one edge each, a walk can only meet the start's successors, in their order.
+        ring = (np.arange(50, dtype=np.int32)[:, None] + 1) % 50
+        rows, restarts = walk_with_returns(ring, 5, 0.3, np.random.default_rng(0))
+        assert restarts == 0
+        assert all(np.array_equal(batch, (batch[0] + np.arange(5)) % 50) for batch in rows)
+
+    def test_every_batch_begins_at_an_identity_that_none_has_held(self):
+        edges = nearest([gaussian(200)], 8)
+        rows, _ = walk_with_returns(edges, 8, 0.2, np.random.default_rng(1))
+        held = set()
+        for batch in rows.tolist():
+            assert batch[0] not in held
+            held |= set(batch)
+        assert len(held) > 200 - 8
+
+    def test_more_returns_keep_a_batch_nearer_to_its_start(self):
+        features, spread = gaussian(600, 2), {}
+        for back in (0.0, 0.5):
+            rows, restarts = walk_with_returns(nearest([features], 8), 12, back, np.random.default_rng(0))
+            assert restarts == 0
+            spread[back] = np.linalg.norm(features[rows] - features[rows[:, :1]], axis=2).mean()
+        assert spread[0.5] < 0.8 * spread[0.0]
+
+    def test_the_probability_of_a_return_falls_with_the_passes_down_to_the_least(self, monkeypatch):
+        seen = []
+
+        def spy(edges, number, back, rng):
+            seen.append(back)
+            return walk_with_returns(edges, number, back, rng)
+
+        monkeypatch.setattr(proximity_walk, "walk_with_returns", spy)
+        sampler = make_sampler("proximity-walk", make_labels([4] * 30), gaussian(30))
+        for epoch in (0, 1, 5, 8, 100):
+            sampler.set_epoch(epoch)
+            assert len(sampler)
+        assert np.allclose(seen, [0.2, 0.18, 0.1, 0.05, 0.05])
+
+    def test_isolated_clusters_smaller_than_a_batch_are_left_by_restarts(self):
+        labels, features = make_labels([4] * 60), in_clusters([3] * 20)
+        sampler = make_sampler("proximity-walk", labels, features, neighbours=2)
+        assert sampler.statistics.restarts >= len(sampler)
+        assert sampler.statistics.unserved < 4
+
+    @pytest.mark.parametrize(
+        ("argument", "message"),
+        [
+            (
+                {"neighbours": 30},
+                r"neighbours=30 exceeds the 29 candidates .* 29 other identities",
+            ),
+            ({"neighbours": 9, "candidates": 8}, "neighbours=9 exceeds the 8 candidates"),
+            ({"candidates": 0}, "candidates=0 must be a whole number of at least 1"),
+            ({"return_probability": 1.2}, "return_probability=1.2 must be a number from 0 to 1"),
+            ({"least_return": "often"}, "least_return='often' must be a number"),
+            ({"return_decay": -0.1}, "return_decay=-0.1 must be a number"),
+        ],
+    )
+    def test_an_impossible_argument_is_refused_by_name(self, argument, message):
+        with pytest.raises(DfgsError, match=message):
+            make_sampler("proximity-walk", make_labels([2] * 30), None, **argument)
 
 
 class TestFeatures:

@@ -12,10 +12,21 @@ from hypothesis import strategies as st
 from dfgs.errors import DfgsError
 from dfgs.samplers import REGISTRY
 from dfgs.samplers.base import Labels
+from neighbour_oracle import assert_true_neighbours, exact_distances
 
 NAMES = REGISTRY.names()
 IDENTITY_SAMPLERS = [name for name in NAMES if REGISTRY.load(name).is_identity_sampler]
 EXAMPLES = 200
+"""Random datasets for every setting of every sampler."""
+
+SETTINGS = {name: (name, {}) for name in NAMES} | {
+    "dfgs, text": ("dfgs", {"graph": "text", "order": "nearest"}),
+    "dfgs, both": ("dfgs", {"graph": "both", "neighbours": 3, "skip": 0}),
+    "dfgs, no restart": ("dfgs", {"restart": False}),
+    "dfgs-released, text": ("dfgs-released", {"graph": "text"}),
+    "proximity-walk, all are candidates": ("proximity-walk", {"neighbours": 4}),
+    "proximity-walk, few candidates": ("proximity-walk", {"candidates": 6, "neighbours": 2}),
+}
 
 
 @dataclass(frozen=True)
@@ -94,14 +105,15 @@ def world_for(name):
     return middling_world(REGISTRY.load(name).least_images)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_batches_have_exactly_the_promised_shape(name):
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_pass_keeps_the_contract_follows_true_neighbours_and_ends_where_it_may(setting):
+    name, arguments = SETTINGS[setting]
     sampler_class = REGISTRY.load(name)
 
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
     @given(world=worlds(sampler_class.least_images), seed=st.integers(0, 99))
     def check(world, seed):
-        sampler = world.sampler(name, seed=seed)
+        sampler = world.sampler(name, seed=seed, **arguments)
         batches = list(sampler)
         assert len(sampler) == len(batches)
         for batch in batches:
@@ -112,8 +124,78 @@ def test_batches_have_exactly_the_promised_shape(name):
             if sampler.is_identity_sampler:
                 check_identities(world, batch)
         check_statistics(world, sampler, batches)
+        check_edges(world, sampler)
+        if name in ENDS and arguments.get("restart", True):
+            ENDS[name](world, batches)
 
     check()
+
+
+def check_edges(world, sampler):
+    """Edges lead to other identities, each once, and to the ranks that the sampler declares."""
+    edges = sampler.current_pass().edges
+    assert (edges is None) == (not sampler.graph)
+    if edges is None:
+        return
+    assert edges.dtype == np.int32
+    assert len(edges) == len(world.labels.identities)
+    assert all(len({row, *others}) == len(others) + 1 for row, others in enumerate(edges.tolist()))
+    ranks = sampler.edge_ranks
+    if ranks is not None:
+        assert edges.shape[1] == len(ranks)
+        distances = exact_distances([world.features[kind] for kind in sorted(sampler.graph)])
+        assert_true_neighbours(edges, distances, ranks.start)
+
+
+def visits_of(world, batches):
+    """How often each identity is in a batch, (N,)."""
+    visits = np.zeros(len(world.labels.identities), dtype=int)
+    for batch in batches:
+        visits[np.unique(world.labels.rows[batch])] += 1
+    return visits
+
+
+def check_chunks(world, batches, of=slice(None)):
+    """No identity is visited more often than it has groups of K images, and fewer than P have any left."""
+    left = (world.labels.chunks(world.instances) - visits_of(world, batches))[of]
+    assert (left >= 0).all()
+    assert (left > 0).sum() < world.batch_size // world.instances
+
+
+def check_chunks_of_domains(world, batches):
+    """The same in each domain."""
+    domains = world.labels.identity_domains
+    for domain in np.unique(domains):
+        check_chunks(world, batches, domains == domain)
+
+
+def check_everybody(world, batches):
+    """Every identity is in a batch."""
+    assert (visits_of(world, batches) > 0).all()
+
+
+def check_all_but_a_few(world, batches):
+    """Fewer than P identities are in no batch."""
+    assert (visits_of(world, batches) == 0).sum() < world.batch_size // world.instances
+
+
+def check_images(world, batches):
+    """Every image once, but for a last partial batch."""
+    drawn = [index for batch in batches for index in batch]
+    assert len(set(drawn)) == len(drawn) > len(world.labels) - world.batch_size
+
+
+ENDS = {
+    "random": check_images,
+    "pk": check_chunks,
+    "pk-camera": check_chunks,
+    "pk-domain": check_chunks_of_domains,
+    "gs": check_everybody,
+    "dfgs": check_chunks,
+    "dfgs-permuted": check_chunks,
+    "proximity-walk": check_all_but_a_few,
+}
+"""Where a pass may end; the released samplers promise nothing, nor does a walk without restart."""
 
 
 def check_identities(world, batch):

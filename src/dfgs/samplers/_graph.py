@@ -31,6 +31,14 @@ class GraphSampler(BatchSampler):
         self._features: dict[str, Features] = {}
         self._neighbours: tuple[tuple[int, int], NDArray[np.int32]] | None = None
 
+    @property
+    def edge_ranks(self) -> range | None:
+        """Ranks, 0 for the nearest, of the other identities that a pass's edges lead to; None: not to certain ranks.
+
+        A sampler's declaration, which tests hold its passes to.
+        """
+        raise NotImplementedError
+
     def feature_request(self, epoch: int) -> FeatureRequest:
         """Ask for one random image per identity (drawn anew for each epoch), or for all images of all identities."""
         kinds = tuple(sorted(self.graph))
@@ -63,13 +71,17 @@ class GraphSampler(BatchSampler):
 
     def neighbours(self, count: int) -> NDArray[np.int32]:
         """Rows of the `count` nearest other identities of each identity, nearest first; int32 (N, count)."""
-        if not self._features:
-            wanted = " and ".join(sorted(self.graph))
-            raise DfgsError(f"{type(self).__name__} has no {wanted} features; call set_features before its first pass")
+        self.check_features()
         key = (self._features_version, count)
         if self._neighbours is None or self._neighbours[0] != key:
             self._neighbours = key, nearest(list(self._features.values()), count)
         return self._neighbours[1]
+
+    def check_features(self) -> None:
+        """Raise `DfgsError` if no features were given yet."""
+        if not self._features:
+            wanted = " and ".join(sorted(self.graph))
+            raise DfgsError(f"{type(self).__name__} has no {wanted} features; call set_features before its first pass")
 
     def _check_order(self, identities: Ids) -> None:
         expected = self.labels.identities

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 from dfgs.errors import DfgsError, did_you_mean
 from dfgs.samplers._labels import Ids, Labels
 
-__all__ = ["BatchSampler", "FeatureRequest", "Labels", "Pass", "PassStatistics", "check_choice", "check_count"]
+__all__ = [
+    "BatchSampler",
+    "FeatureRequest",
+    "Labels",
+    "Pass",
+    "PassStatistics",
+    "check_choice",
+    "check_count",
+    "check_share",
+]
 
 Features = NDArray[np.float32]
 
@@ -216,6 +225,12 @@ def check_count(name: str, value: int, least: int) -> None:
     """Raise `DfgsError` unless `value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise DfgsError(f"{name}={value!r} must be a whole number of at least {least}")
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise `DfgsError` unless `value` is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise DfgsError(f"{name}={value!r} must be a number from 0 to 1")
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

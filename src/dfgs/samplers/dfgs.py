@@ -52,6 +52,8 @@ class Dfgs(GraphSampler):
         check_choice("order", order, ORDERS)
         check_count("neighbours", neighbours, 1)
         check_count("skip", skip, 0)
+        if not isinstance(restart, bool):
+            raise DfgsError(f"restart={restart!r} must be true or false")
         self.graph, self.representation = frozenset(GRAPHS[graph]), representation
         self.k, self.m, self.order, self.restart = neighbours, skip, order, restart
         super().__init__(labels, batch_size=batch_size, instances=instances, seed=seed)
@@ -61,6 +63,11 @@ class Dfgs(GraphSampler):
                 f"neighbours={neighbours} + skip={skip} = {neighbours + skip} exceeds the {others} other identities "
                 f"that an identity has; choose a sum of at most {others}"
             )
+
+    @property
+    def edge_ranks(self) -> range | None:
+        """Ranks m to m + k - 1, which are m + 1 to m + k counted from one."""
+        return range(self.m, self.m + self.k)
 
     def draw_pass(self, rng: np.random.Generator) -> Pass:
         """Walk the graph and serve each visit the identity's next images, dealt camera by camera."""

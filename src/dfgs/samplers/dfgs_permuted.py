@@ -14,6 +14,10 @@ class DfgsPermuted(Dfgs):
     the released text variant, where the same happens unintended (`dfgs-released`). Source: ours. Cost: that of DFGS.
     """
 
+    @property
+    def edge_ranks(self) -> None:
+        """None: the names are permuted."""
+
     def edges(self, rng: np.random.Generator) -> NDArray[np.int32]:
         """Rename both ends of every edge, int32 (N, k)."""
         right = super().edges(rng)

@@ -45,6 +45,11 @@ class DfgsReleased(GraphSampler):
                 f"{others}; give more identities, or use dfgs with fewer neighbours"
             )
 
+    @property
+    def edge_ranks(self) -> range | None:
+        """The released ranks of the image graph; None for the text graph, whose names are scrambled."""
+        return None if "text" in self.graph else self.ranks
+
     def draw_pass(self, rng: np.random.Generator) -> Pass:
         """Walk from a random start until stuck."""
         return self.replay(GeneratorDraws(rng))

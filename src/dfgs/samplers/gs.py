@@ -17,6 +17,11 @@ class Gs(GraphSampler):
     Cost: the exact nearest neighbours, O(N^2 d), and O(N P K) to fill the batches.
     """
 
+    @property
+    def edge_ranks(self) -> range:
+        """The P - 1 nearest."""
+        return range(self.identities_per_batch - 1)
+
     def draw_pass(self, rng: np.random.Generator) -> Pass:
         """Put every anchor in front of its neighbours, in random order of anchors."""
         anchors, edges = rng.permutation(len(self.labels.identities)), self.neighbours(self.identities_per_batch - 1)

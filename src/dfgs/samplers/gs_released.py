@@ -46,6 +46,11 @@ class GsReleased(GraphSampler):
                 f"batch; choose at most {others}, and neighbours + 1 a multiple of {self.identities_per_batch}"
             )
 
+    @property
+    def edge_ranks(self) -> range:
+        """The nearest."""
+        return range(self.k)
+
     def draw_pass(self, rng: np.random.Generator) -> Pass:
         """Serve random anchors with their neighbours up to the cap."""
         return self.replay(GeneratorDraws(rng))
