@@ -15,17 +15,21 @@ from dfgs.config import Config, FinetuneSettings, PromptSettings
 from dfgs.datasets.base import join
 from dfgs.datasets.market1501 import Market1501
 from dfgs.errors import DfgsError
+from dfgs.feature_sets import read_feature_set
 from dfgs.grid import Grid, Trial
 from dfgs.models.clip import ImageEncoder
 from dfgs.models.features import Features
 from dfgs.provenance import digest_file, read_json
+from dfgs.samplers._graph import GraphSampler
+from dfgs.samplers.base import BatchSampler
 from dfgs.samplers.dfgs import Dfgs
 from dfgs.training import loop, prompts
-from dfgs.training.finetune import finetune, write_curve
+from dfgs.training.finetune import GraphFeatures, finetune, write_curve
 from dfgs.training.loop import hardness
 from dfgs.training.pretrain import pretrain
 from dfgs.training.prompts import learn_prompts
 from dfgs.training.schedules import finetune_rate, prompt_rate
+from dfgs.training.source_features import embed_source
 
 Values = dict[str, Any]
 Run = Callable[..., dict[str, Path]]
@@ -79,7 +83,11 @@ def run(on_disk: Values, learned: dict[str, Path], tmp_path: Path) -> Run:
         if not start.exists():
             learn(on_disk, start, source)
         folder = tmp_path / f"run-{next(counter)}"
-        output = {"weights": folder / "w.safetensors", "curve": folder / "curve.csv", "record": folder / "record.json"}
+        output = {
+            "weights": folder / "weights.safetensors",
+            "curve": folder / "curve.csv",
+            "record": folder / "record.json",
+        }
         finetune(job, start, output, workers, CPU)
         return output
 
@@ -198,6 +206,29 @@ def test_a_curve_has_one_row_per_epoch_with_every_figure(on_disk: Values, run: R
         assert int(row["images_served"]) + int(row["images_repeated"]) == 4 * 8
 
 
+def test_restarts_of_a_walk_are_told_with_the_epoch_and_a_run_without_them_tells_of_none(
+    on_disk: Values, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def give(self: GraphFeatures, sampler: BatchSampler, index: int) -> None:
+        """Two groups of five identities without an edge between them."""
+        if sampler.graph:
+            apart = np.random.default_rng(index).normal(size=(10, 2)) + 1000 * (np.arange(10) < 5)[:, None]
+            sampler.set_features(identities=sampler.labels.identities, image=apart)
+
+    monkeypatch.setattr(GraphFeatures, "give", give)
+    on_disk["experiments"]["main"]["samplers"].append("dfgs-k3")
+    with caplog.at_level("INFO", logger="dfgs"):
+        rows = curve_of(run(job_of(on_disk, "dfgs-k3")))
+        told = [line for line in caplog.messages if line.startswith("stage 2 epoch")]
+        caplog.clear()
+        run(job_of(on_disk))
+    assert int(rows[0]["restarts"]) > 0
+    for line, row in zip(told, rows, strict=True):
+        expected = f"{row['restarts']} restarts in {row['passes']} passes, {row['identities_served']} of 10 identities"
+        assert (expected in line) == (row["restarts"] != "0")
+    assert "restarts" not in caplog.text
+
+
 def test_random_batches_log_the_share_of_anchors_without_a_positive(on_disk: Values, run: Run) -> None:
     shares = [float(row["anchors_without_positive"]) for row in curve_of(run(job_of(on_disk, "random")))]
     assert all(0 < share < 1 for share in shares)
@@ -307,6 +338,54 @@ def test_a_bank_gives_the_moving_means_of_the_features_seen_in_training(
     assert len(kept) > 3
     copies = [value for kind, value in events if kind == "given"]
     assert all((a == b).all() for a, b in zip(kept, copies, strict=True))  # later steps leave them alone
+
+
+def test_the_training_images_of_a_run_are_embedded_as_its_sampler_saw_them(
+    on_disk: Values, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[Any] = []
+    set_features = GraphSampler.set_features
+
+    def spy(self: GraphSampler, **features: Any) -> None:
+        given.append((self, features["image"]))
+        set_features(self, **features)
+
+    on_disk["samplers"]["dfgs-k3"]["representation"] = "mean"
+    on_disk["experiments"]["main"]["samplers"].append("dfgs-k3")
+    # One step with a rate of almost nothing, so that the features after it are those before it.
+    on_disk["models"]["tiny"]["finetune"] |= {"epochs": 1, "iterations": 1, "learning_rate": 1e-12}
+    monkeypatch.setattr(GraphSampler, "set_features", spy)
+    output = run(job_of(on_disk, "dfgs-k3", source="ab"))
+    embed_source(output["record"], tmp_path / "train.npz", 0, CPU)
+    found = read_feature_set(tmp_path / "train.npz")
+    assert found.is_all_against_all
+    assert found.is_drawn
+    ((sampler, image),) = given
+    assert found.gallery.pids.tolist() == (sampler.labels.pids + 1).tolist()
+    assert found.gallery.camids.tolist() == sampler.labels.camids.tolist()
+    assert len(set(found.gallery_paths)) == len(sampler.labels) // 2  # the two datasets of this source are one folder
+    means = [found.gallery.features[sampler.labels.rows == row].mean(axis=0) for row in range(20)]
+    np.testing.assert_allclose(means, image, rtol=1e-4, atol=1e-5)
+    with np.load(tmp_path / "train.npz") as archive:
+        assert archive["domains"].tolist() == sampler.labels.domains.tolist()
+
+
+def test_training_images_are_embedded_only_with_the_weights_of_the_record(
+    on_disk: Values, run: Run, tmp_path: Path
+) -> None:
+    output, target = run(job_of(on_disk)), tmp_path / "train.npz"
+    with pytest.raises(DfgsError, match=r"the suffix is '\.csv'; features are written to a \.npz"):
+        embed_source(output["record"], target.with_suffix(".csv"), 0, CPU)
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(DfgsError, match=r"other\.json: expected the record\.json of a trained run"):
+        embed_source(tmp_path / "other.json", target, 0, CPU)
+    save_file({"text": torch.zeros(3)}, output["weights"])
+    with pytest.raises(DfgsError, match=r"weights\.safetensors are not those that .*record\.json tells of"):
+        embed_source(output["record"], target, 0, CPU)
+    output["weights"].unlink()
+    with pytest.raises(DfgsError, match=r"weights\.safetensors: no such file"):
+        embed_source(output["record"], target, 0, CPU)
+    assert not target.exists()
 
 
 def test_iterations_that_are_not_given_are_images_by_batch_size(on_disk: Values, run: Run) -> None:

@@ -132,6 +132,18 @@ def embed(
     embed_targets(job, given, output, workers, _device(device))
 
 
+@cli.command("embed-source")
+@workers_option
+@device_option
+@click.argument("record", type=FILE)
+@click.argument("output", type=FILE)
+def embed_source(workers: int, device: str, record: Path, output: Path) -> None:
+    """Embed the training images of a trained run: from its RECORD, record.json, to OUTPUT, a .npz."""
+    from dfgs.training.source_features import embed_source as run
+
+    run(record, output, workers, _device(device))
+
+
 @cli.command("score-trial")
 @job_option
 @products_option

@@ -85,8 +85,20 @@ def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
         row |= {"images_served": served.images_served, "images_repeated": served.images_repeated}
         times = time.perf_counter() - started, stage.passes.seconds + figures.observing
         curve.append(row | dict(zip(TIMES, times, strict=True)))
-        log.info("%s epoch %d/%d: loss %.4f, rate %.2e", stage.name, epoch, stage.epochs, row["loss"], rate)
+        told = _restarts(stage.passes)
+        log.info("%s epoch %d/%d: loss %.4f, rate %.2e%s", stage.name, epoch, stage.epochs, row["loss"], rate, told)
     return curve
+
+
+def _restarts(passes: ContinuedPasses) -> str:
+    """Tell of an epoch in whose graph the walk had to restart; empty for the others."""
+    served = passes.statistics
+    if not served.restarts:
+        return ""
+    return (
+        f"; the walk was stuck: {served.restarts} restarts in {passes.passes} passes, "
+        f"{served.identities_served} of {served.identities} identities served"
+    )
 
 
 def _optimiser(stage: Stage) -> torch.optim.Adam:
