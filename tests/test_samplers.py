@@ -609,21 +609,6 @@ class TestFeatures:
 
 
 class TestAwkwardSets:
-    def test_one_identity_alone_makes_batches_of_itself(self):
-        labels = make_labels([7])
-        for name in ("pk", "pk-camera", "gs"):
-            sampler = make_sampler(name, labels, gaussian(1), batch_size=2, instances=2)
-            assert sampler.statistics.identities_served == 1
-        with pytest.raises(DfgsError, match="exceeds the 0 other identities"):
-            make_sampler("dfgs", labels, None, batch_size=2, instances=2)
-
-    @pytest.mark.parametrize("name", ["pk", "pk-camera", "gs", "dfgs", "dfgs-permuted"])
-    def test_one_camera_and_more_instances_than_any_identity_has_are_served(self, name):
-        labels = make_labels([1, 2, 3] * 8, cameras=1)
-        sampler = make_sampler(name, labels, gaussian(24), batch_size=20, instances=5)
-        assert sampler.statistics.unserved < 4
-        assert all(len(identities_of(labels, batch)) == 4 for batch in sampler)
-
     def test_identical_features_of_everyone_do_not_stop_a_walk(self):
         labels = make_labels([4] * 30)
         sampler = make_sampler("dfgs", labels, np.ones((30, 3), dtype=np.float32))

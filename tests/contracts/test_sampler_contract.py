@@ -273,6 +273,84 @@ def test_identities_with_one_image_are_served_or_refused_by_name(name):
         assert sampler.statistics.unserved < (5 if sampler.is_identity_sampler else 20)
 
 
+def plain_world(counts, *, cameras=1, instances=2, number=4, apart=0):
+    """A world of one domain whose identity r has `counts[r]` images; features in two groups that are `apart`."""
+    rows = np.repeat(np.arange(len(counts)), counts)
+    rng = np.random.default_rng(1)
+    features = rng.standard_normal((len(counts), 4)) + apart * (np.arange(len(counts)) % 2)[:, None]
+    labels = Labels(rows + 1, rng.integers(0, cameras, size=len(rows)), np.zeros_like(rows))
+    both = dict.fromkeys(("image", "text"), features.astype(np.float32))
+    return World(labels, both, instances, number * instances)
+
+
+ALONE = {
+    "dfgs": r"neighbours=10 \+ skip=2 = 12 exceeds the 0 other identities .* give more identities",
+    "dfgs-permuted": r"neighbours=10 \+ skip=2 = 12 exceeds the 0 other identities .* give more identities",
+    "dfgs-released": "graph=image needs 10 other identities, the training set has 0",
+    "proximity-walk": "neighbours=1 exceeds the 0 candidates .* 0 other identities; give more identities",
+}
+"""Samplers that cannot do with one identity, and what they say."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_identity_alone_is_served_or_refused_with_both_numbers(name):
+    world = plain_world([7], number=1)
+    if name in ALONE:
+        with pytest.raises(DfgsError, match=ALONE[name]) as refusal:
+            world.sampler(name)
+        assert "\n" not in str(refusal.value)
+    else:
+        sampler = world.sampler(name)
+        assert sampler.statistics.identities_served == 1
+        assert all(len(batch) == 2 for batch in sampler)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "world",
+    [
+        pytest.param(plain_world([2, 3, 4, 9] * 5), id="one camera"),
+        pytest.param(plain_world([2, 3] * 10, cameras=3, instances=6), id="K above every identity's images"),
+        pytest.param(plain_world([4] * 30, apart=1000), id="isolated clusters"),
+    ],
+)
+def test_awkward_sets_are_served_in_full_batches(name, world):
+    sampler = world.sampler(name)
+    batches = list(sampler)
+    assert batches
+    for batch in batches:
+        if sampler.is_identity_sampler:
+            check_identities(world, batch)
+    check_statistics(world, sampler, batches)
+
+
+def row_3_becomes(value):
+    """A fault of the features' fourth row."""
+    return lambda pids, rows: (pids, np.where(np.arange(len(rows))[:, None] == 3, value, rows))
+
+
+@pytest.mark.parametrize("name", [name for name in IDENTITY_SAMPLERS if REGISTRY.load(name).graph])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (row_3_becomes(np.nan), r"row 3 \(pid 4\) is NaN"),
+        (row_3_becomes(-np.inf), r"row 3 \(pid 4\) is NaN, infinite"),
+        (row_3_becomes(0), r"row 3 \(pid 4\) is all zero"),
+        (lambda pids, rows: (pids[::-1], rows), "row 0 is pid 20, expected pid 1"),
+        (lambda pids, rows: (pids[:-1], rows[:-1]), "rows for 19 identities; the training set has 20"),
+        (lambda pids, rows: (pids, rows[:-1]), r"has shape \(19, 4\); give one row for each of 20 identities"),
+    ],
+    ids=["NaN", "infinite", "zero", "order", "number of identities", "number of rows"],
+)
+def test_features_that_cannot_be_right_are_refused_in_one_line_by_row_and_pid(name, spoil, message):
+    world = plain_world([4] * 20)
+    sampler = REGISTRY.load(name)(world.labels, batch_size=8, instances=2, seed=0)
+    identities, rows = spoil(world.labels.identities, world.features["image"])
+    with pytest.raises(DfgsError, match=message) as refusal:
+        sampler.set_features(identities=identities, **dict.fromkeys(sampler.graph, rows))
+    assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("name", IDENTITY_SAMPLERS)
 def test_impossible_batch_settings_are_refused_with_both_numbers(name):
     world = world_for(name)

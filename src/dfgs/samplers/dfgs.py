@@ -59,9 +59,10 @@ class Dfgs(GraphSampler):
         super().__init__(labels, batch_size=batch_size, instances=instances, seed=seed)
         others = len(labels.identities) - 1
         if neighbours + skip > others:
+            remedy = f"choose a sum of at most {others}" if others else "give more identities"
             raise DfgsError(
                 f"neighbours={neighbours} + skip={skip} = {neighbours + skip} exceeds the {others} other identities "
-                f"that an identity has; choose a sum of at most {others}"
+                f"that an identity has; {remedy}"
             )
 
     @property

@@ -66,9 +66,10 @@ class ProximityWalk(GraphSampler):
         self.k = max(1, self.candidates // 10) if neighbours is None else neighbours
         check_count("neighbours", self.k, 1)
         if self.k > self.candidates:
+            remedy = f"choose at most {self.candidates}" if others else "give more identities"
             raise DfgsError(
                 f"neighbours={self.k} exceeds the {self.candidates} candidates that an identity has with "
-                f"candidates={candidates} and {others} other identities; choose at most that many"
+                f"candidates={candidates} and {others} other identities; {remedy}"
             )
         check_share("return_probability", return_probability)
         check_share("return_decay", return_decay)
