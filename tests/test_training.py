@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -539,6 +540,20 @@ def test_pretraining_without_enough_distinct_captions_is_refused_with_both_numbe
     monkeypatch.setattr(module, "draw_corpus", alike)
     with pytest.raises(DfgsError, match="only 1 distinct captions for held_out=10"):
         pretrain(Grid(Config.parse(values)).pretrain_job("small"), tmp_path / "w", tmp_path / "r", CPU)
+
+
+def test_prompts_of_another_source_are_refused_though_their_number_fits(
+    on_disk: Values, world: Path, tmp_path: Path
+) -> None:
+    learned = learn(on_disk, tmp_path / "p.safetensors")
+    with pytest.raises(DfgsError, match=r"p\.safetensors were learned on other training images than .* source 'b'"):
+        finetune(job_of(on_disk, source="b"), learned, {}, 0, CPU)
+    shutil.copytree(world, tmp_path / "copy")
+    image = min((tmp_path / "copy" / "bounding_box_train").iterdir())
+    image.rename(image.with_name(image.name.replace("_c1s", "_c2s").replace("_00.jpg", "_09.jpg")))
+    on_disk["datasets"]["drawn-a"]["root"] = str(tmp_path / "copy")
+    with pytest.raises(DfgsError, match=r"p\.safetensors were learned on other training images than .* source 'a'"):
+        finetune(job_of(on_disk), learned, {}, 0, CPU)
 
 
 def test_damaged_prompts_are_named(on_disk: Values, tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from dfgs.config import BANK, FRESH, BackboneSettings, BatchSettings, FinetuneSettings, InputSettings, TestSettings
 from dfgs.data import Loader
+from dfgs.errors import DfgsError
 from dfgs.extraction import embed_images
 from dfgs.losses.base import LossContext
 from dfgs.models.clip import ImageEncoder, build_clip, read_tensors
@@ -31,13 +33,15 @@ from dfgs.training.source import Source, load_source
 def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], workers: int, device: torch.device) -> None:
     """Fine-tune the image encoder of one trial and write `weights`, `curve` (a row per epoch) and `record`.
 
-    `prompts` is the file of stage 1: its image tower is the start, its text features are frozen.
+    `prompts` is the file of stage 1: its image tower is the start, its text features are frozen. Raises `DfgsError` if
+    it was learned on other training images, whose text features would be other people's.
     """
     started = time.perf_counter()
     backbone = BackboneSettings.model_validate(job["backbone"])
     settings, batch = FinetuneSettings.model_validate(job["finetune"]), BatchSettings.model_validate(job["batch"])
     source = load_source(job["source"], backbone)
     learned = read_tensors(prompts)
+    _check_source(prompts, source)
     text = learned.pop("text").to(device)
     encoder = _encoder(job, backbone, learned, device)
     context = LossContext(encoder.widths, source.identities, text, torch.Generator().manual_seed(job["seed"]))
@@ -73,6 +77,16 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
     }
     size = {"images": len(source.store), "identities": source.identities}
     write_json(output["record"], {**record, "seconds": time.perf_counter() - started, **cost, **size})
+
+
+def _check_source(prompts: Path, source: Source) -> None:
+    with safe_open(prompts, framework="pt") as file:
+        learned_on = (file.metadata() or {}).get("source")
+    if learned_on != source.digest:
+        raise DfgsError(
+            f"prompts {prompts} were learned on other training images than those of source {source.name!r} "
+            f"({learned_on}, expected {source.digest}); learn the prompts of this source"
+        )
 
 
 def build_sampler(job: dict[str, Any], source: Source, batch: BatchSettings, seed: int) -> BatchSampler:

@@ -30,7 +30,7 @@ def learn_prompts(job: dict[str, Any], weights: Path | None, output: Path, worke
     """Learn one prompt per training identity and write contexts, text features and the image tower they belong to.
 
     `output` is a safetensors file: `contexts` (N, length, width), `text` (N, d), not normalised, and `visual.*`, the
-    image tower after the prior (without a prior: as it came).
+    image tower after the prior (without a prior: as it came). Its metadata tell the source's digest.
     """
     backbone = BackboneSettings.model_validate(job["backbone"])
     settings = PromptSettings.model_validate(job["prompts"])
@@ -47,7 +47,8 @@ def learn_prompts(job: dict[str, Any], weights: Path | None, output: Path, worke
     tensors = {"contexts": learner.contexts.detach(), "text": learner.all_features()}
     tensors |= {f"visual.{name}": tensor for name, tensor in encoder.visual.state_dict().items()}
     with whole_file(output) as partial:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial)
+        stored = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+        save_file(stored, partial, metadata={"source": source.digest})
 
 
 def _warm_up(

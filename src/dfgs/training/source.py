@@ -10,6 +10,7 @@ from dfgs.config import BackboneSettings, BatchSettings, FinetuneSettings
 from dfgs.data import ImageStore
 from dfgs.datasets import open_dataset
 from dfgs.datasets.base import join
+from dfgs.provenance import digest_json
 from dfgs.samplers.base import Labels
 
 
@@ -26,6 +27,11 @@ class Source:
     def identities(self) -> int:
         """Number of training identities N."""
         return len(self.labels.identities)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the source's name and its images' names and identities, wherever they lie."""
+        return digest_json([self.name, [path.name for path in self.store.paths], self.pids.tolist()])
 
     def iterations(self, settings: FinetuneSettings, batch: BatchSettings) -> int:
         """Batches in an epoch, the same for every sampler: as configured, else images / batch size."""
