@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from dfgs.training.loop import hardness
 from dfgs.training.pretrain import pretrain
 from dfgs.training.prompts import learn_prompts
 from dfgs.training.schedules import finetune_rate, prompt_rate
+from dfgs.training.source import load_source
 from dfgs.training.source_features import embed_source
 
 Values = dict[str, Any]
@@ -342,8 +344,9 @@ def test_a_bank_gives_the_moving_means_of_the_features_seen_in_training(
 
 
 def test_the_training_images_of_a_run_are_embedded_as_its_sampler_saw_them(
-    on_disk: Values, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    on_disk: Values, run: Run, learned: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    learn(on_disk, learned["folder"] / "ab.safetensors", "ab")
     given: list[Any] = []
     set_features = GraphSampler.set_features
 
@@ -540,6 +543,12 @@ def test_pretraining_without_enough_distinct_captions_is_refused_with_both_numbe
     monkeypatch.setattr(module, "draw_corpus", alike)
     with pytest.raises(DfgsError, match="only 1 distinct captions for held_out=10"):
         pretrain(Grid(Config.parse(values)).pretrain_job("small"), tmp_path / "w", tmp_path / "r", CPU)
+
+
+def test_the_digest_of_a_source_sees_who_is_on_its_images(on_disk: Values) -> None:
+    source = load_source(job_of(on_disk)["source"], Config.parse(on_disk).backbones["small"])
+    assert replace(source).digest == source.digest
+    assert replace(source, pids=source.pids.flip(0)).digest != source.digest
 
 
 def test_prompts_of_another_source_are_refused_though_their_number_fits(
