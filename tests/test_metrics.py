@@ -237,7 +237,7 @@ def test_sketch_reid_result_has_its_published_metrics_by_the_trapezoid():
 
 def siamese() -> Embeddings:
     data = np.load(FIXTURES / "siamese_market_gallery854" / "embeddings.npz")
-    return Embeddings(data["emb"], data["pid"], data["cam"])
+    return Embeddings(data["features"], data["pids"], data["camids"])
 
 
 def test_siamese_market_gallery_has_its_known_metrics():

@@ -93,7 +93,7 @@ def test_all_against_all_gives_its_known_answers_and_says_that_float16_is_conver
 ) -> None:
     folder = FIXTURES / "siamese_market_gallery854"
     with np.load(folder / "embeddings.npz") as given:
-        path = npz(tmp_path, features=given["emb"], pids=given["pid"], camids=given["cam"], extra=np.zeros(1))
+        path = npz(tmp_path, **given, extra=np.zeros(1))
     caplog.set_level(logging.INFO, "dfgs")
     found = scored(path, "euclidean")
     expected = json.loads((folder / "expected.json").read_text())["all_vs_all_cross_camera_percent"]

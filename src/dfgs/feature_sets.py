@@ -26,6 +26,8 @@ VIEWS = ("query", "gallery")
 TWO_SETS = tuple(f"{view}_{what}" for view in VIEWS for what in ("features", "pids", "camids"))
 ONE_SET = ("features", "pids", "camids")
 PATHS = ("query_paths", "gallery_paths", "paths")
+EXTRAS = ("domains", "text")
+"""Arrays of an all-against-all file that `dfgs audit` takes."""
 MAT = ("query_f", "query_label", "query_cam", "gallery_f", "gallery_label", "gallery_cam")
 MAT_NOTES = ("__header__", "__version__", "__globals__")
 WORLDS = ("results", "worlds")
@@ -43,6 +45,7 @@ class FeatureSet:
     gallery. `is_drawn`: the images show no real people.
     `known` is what is known of the images and the features: it enters the fingerprint of a number, where there is
     nothing as a digest of the labels.
+    `extras`: the arrays of `EXTRAS` that the file has, not checked.
     """
 
     name: str
@@ -56,6 +59,7 @@ class FeatureSet:
     is_all_against_all: bool = False
     is_drawn: bool = False
     known: Mapping[str, Any] = field(default_factory=dict)
+    extras: Arrays = field(default_factory=dict)
 
     def fingerprint(self, protocol: Protocol, distance: Distance, **settings: Any) -> str:
         """Return the protocol fingerprint of a number of these features; `settings` as of `Protocol.fingerprint`."""
@@ -76,8 +80,8 @@ def read_feature_set(path: Path, view: str | None = None) -> FeatureSet:
     """Read features by the name's suffix; float16, float64, int8 and uint8 become float32, which is logged.
 
     - `.npz`: `query_features` (q, d), `query_pids` (q,), `query_camids` (q,), `gallery_features` (g, d),
-      `gallery_pids`, `gallery_camids`; or `features`, `pids`, `camids`, all against all. `query_paths` and
-      `gallery_paths` (or `paths`), text, name image files, relative ones from the file's folder.
+      `gallery_pids`, `gallery_camids`; or `features`, `pids`, `camids`, all against all, and the arrays of `EXTRAS`.
+      `query_paths` and `gallery_paths` (or `paths`), text, name image files, relative ones from the file's folder.
     - `.mat` (Market-1501 style, version 7 or older): `query_f`, `query_label`, `query_cam`, `gallery_f`,
       `gallery_label`, `gallery_cam`.
     - `.json`: the index of `dfgs embed`; `view` is `DATASET/SPLIT` and may be left out where there is one.
@@ -103,7 +107,7 @@ def read_feature_set(path: Path, view: str | None = None) -> FeatureSet:
 def _read_npz(path: Path) -> FeatureSet:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            names = [name for name in archive.files if name in (*TWO_SETS, *ONE_SET, *PATHS)]
+            names = [name for name in archive.files if name in (*TWO_SETS, *ONE_SET, *PATHS, *EXTRAS)]
             found = list(archive.files)
             arrays = {name: _npz_array(path, archive, name) for name in names}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
@@ -113,9 +117,10 @@ def _read_npz(path: Path) -> FeatureSet:
         features = _two_sets(path, arrays, TWO_SETS)
         query, gallery = (_paths(path, arrays, f"{v}_paths", features) for v in ("query", "gallery"))
     elif set(ONE_SET) <= set(found):
-        _tell_ignored(path, found, (*ONE_SET, "paths"))
+        _tell_ignored(path, found, (*ONE_SET, "paths", *EXTRAS))
         images = _embeddings(path, arrays, ("features", "pids", "camids"), "images")
-        features = FeatureSet(path.stem, images, images, is_all_against_all=True)
+        extras = {name: arrays[name] for name in EXTRAS if name in arrays}
+        features = FeatureSet(path.stem, images, images, is_all_against_all=True, extras=extras)
         query = gallery = _paths(path, arrays, "paths", features)
     else:
         raise _other_keys(path, f"{', '.join(TWO_SETS)}; or {', '.join(ONE_SET)} (all against all)", found)
