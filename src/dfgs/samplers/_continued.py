@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfgs.errors import DfgsError
 from dfgs.samplers._labels import Ids
@@ -29,11 +30,13 @@ class ContinuedPasses:
         self._pass_index, self._position = -1, 0
         self._batches: Ids = np.empty((0, sampler.batch_size), dtype=np.int64)
         self._served: list[Ids] = []
-        self._restarts = 0
-        self.passes = 0
-        """Passes that began in the latest epoch."""
-        self.seconds = 0.0
-        """What beginning them took: features, graph and walk."""
+        self._edges: NDArray[np.int32] | None = None
+        self.passes = self.restarts = 0
+        """Passes that began in the latest epoch, and their restarts."""
+        self.edges: list[NDArray[np.int32]] = []
+        """Edges of each pass that the latest epoch served from (`Pass.edges`); not those of a restored pass."""
+        self.seconds = self.draw_seconds = self.graph_seconds = 0.0
+        """What beginning the epoch's new passes took: features, graph and walk; graph and walk; the graph alone."""
 
     def __len__(self) -> int:
         return self.iterations
@@ -48,7 +51,9 @@ class ContinuedPasses:
         The next pass begins only when the next run is asked for, so that a loader that reads ahead within a run never
         makes a graph from an older model than a loader that does not.
         """
-        self._served, self._restarts, self.passes, self.seconds = [], 0, 0, 0.0
+        self._served, self.edges = [], []
+        self.passes = self.restarts = 0
+        self.seconds = self.draw_seconds = self.graph_seconds = 0.0
         missing = self.iterations
         while missing:
             if self._position == len(self._batches):
@@ -57,13 +62,18 @@ class ContinuedPasses:
             self._position += len(run)
             missing -= len(run)
             self._served += list(run)
+            self.edges += [] if self._edges is None else [self._edges]
             yield run.tolist()
+
+    @property
+    def images(self) -> Ids:
+        """Image indices of the latest epoch's batches, int64 (batches, batch size)."""
+        return np.array(self._served, dtype=np.int64).reshape(-1, self.sampler.batch_size)
 
     @property
     def statistics(self) -> PassStatistics:
         """Counts of the batches of the latest epoch; `restarts` are those of the passes that began in it."""
-        images = np.array(self._served, dtype=np.int64).reshape(-1, self.sampler.batch_size)
-        return PassStatistics.of(self.sampler.labels, images, self._restarts)
+        return PassStatistics.of(self.sampler.labels, self.images, self.restarts)
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs, JSON-able: the index of the pass, its position, its batches still to come.
@@ -86,7 +96,7 @@ class ContinuedPasses:
         self._pass_index, self._position = state["pass_index"], state["position"]
         # Batches served before the state was taken are never read again; their places keep the position true.
         served = np.zeros((self._position, size), dtype=np.int64)
-        self._batches = np.concatenate([served, remaining])
+        self._batches, self._edges = np.concatenate([served, remaining]), None
 
     def _begin_pass(self) -> None:
         started = time.perf_counter()
@@ -101,6 +111,9 @@ class ContinuedPasses:
                 f"{self.sampler.identities_per_batch} identities are met, so allow it to restart"
             )
         self._batches, self._position = drawn.images, 0
-        self._restarts += drawn.restarts
+        self._edges = drawn.edges
+        self.restarts += drawn.restarts
+        self.draw_seconds += self.sampler.draw_seconds
+        self.graph_seconds += self.sampler.graph_seconds
         self.passes += 1
         self.seconds += time.perf_counter() - started

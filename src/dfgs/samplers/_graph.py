@@ -1,5 +1,6 @@
 """Samplers that walk a graph of look-alikes: which features they ask for, and the check of what they get."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,9 @@ class GraphSampler(BatchSampler):
         self.check_features()
         key = (self._features_version, count)
         if self._neighbours is None or self._neighbours[0] != key:
-            self._neighbours = key, nearest(list(self._features.values()), count)
+            started = time.perf_counter()
+            self._neighbours, self.reach = (key, nearest(list(self._features.values()), count)), count
+            self.graph_seconds += time.perf_counter() - started
         return self._neighbours[1]
 
     def check_features(self) -> None:

@@ -1,5 +1,6 @@
 """What a batch sampler is: guarantees, the one hook a sampler writes, and the record of a pass."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -126,8 +127,15 @@ class BatchSampler:
     is_identity_sampler: ClassVar[bool] = True
     least_images: ClassVar[int] = 1
     """Images that every identity must have."""
+    is_graph_by_chance: ClassVar[bool] = False
+    """Edges join random identities on purpose: a control, which the audit then does not refuse."""
     graph: frozenset[str] = frozenset()
     """Kinds of features that the sampler needs before a pass: `image`, `text`, both or none."""
+    reach: int = 0
+    """How many nearest identities of each identity the latest graph was cut from; 0 without a graph."""
+    draw_seconds: float = 0.0
+    graph_seconds: float = 0.0
+    """Seconds that the latest pass took to draw, and the part of its graph (0 if it used an earlier pass's)."""
 
     def __init__(self, labels: Labels, *, batch_size: int, instances: int, seed: int) -> None:
         check_count("batch_size", batch_size, 1)
@@ -217,7 +225,9 @@ class BatchSampler:
         """Return the pass of the current epoch, drawn once for each (epoch, features)."""
         key = (self.epoch, self._features_version)
         if self._drawn is None or self._drawn[0] != key:
+            self.graph_seconds, started = 0.0, time.perf_counter()
             self._drawn = key, self.draw_pass(np.random.default_rng([self.seed, self.epoch]))
+            self.draw_seconds = time.perf_counter() - started
         return self._drawn[1]
 
 

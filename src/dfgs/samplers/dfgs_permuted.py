@@ -1,5 +1,7 @@
 """DFGS on a graph whose identities have changed names: the shape of hard mining without its meaning."""
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,8 @@ class DfgsPermuted(Dfgs):
     chance. What DFGS gains over this sampler is due to the look-alikes. The names are drawn anew for each pass, as in
     the released text variant, where the same happens unintended (`dfgs-released`). Source: ours. Cost: that of DFGS.
     """
+
+    is_graph_by_chance: ClassVar[bool] = True
 
     @property
     def edge_ranks(self) -> None:
