@@ -55,6 +55,20 @@ def curve_rows(sources: tuple[str, ...], samplers: tuple[str, ...], seeds: int, 
     )
 
 
+def audit_rows(sources: tuple[str, ...], samplers: tuple[str, ...], seeds: int, epochs: int) -> pd.DataFrame:
+    """Audits of the first and the last epoch with drawn numbers; the last sampler's graphs are at chance."""
+    rng = np.random.default_rng(2)
+    cells = itertools.product(sources, samplers, range(seeds), sorted({1, epochs}))
+    return pd.DataFrame(
+        [
+            {"source": s, "model": "small", "sampler": n, "seed": i, "epoch": e, "at_chance": n == samplers[-1]}
+            | {"neighbour_share": rng.uniform(0, 0.4), "neighbour_chance": 0.05}
+            | {f"image_distance_q{q}": rng.uniform(0.5, 1.2) for q in range(1, 5)}
+            for s, n, i, e in cells
+        ]
+    )
+
+
 def figure_data(
     sources: tuple[str, ...] = ("a", "b"),
     targets: tuple[str, ...] = ("a", "b", "c"),
@@ -65,7 +79,8 @@ def figure_data(
     """Data of one experiment, without settings that vary."""
     settings = {name: {"class": name, "args": {}} for name in samplers}
     metrics, curves = long_rows(sources, targets, samplers, seeds), curve_rows(sources, samplers, seeds, epochs)
-    return FigureData(metrics, curves, "default", samplers, settings, WITHIN)
+    audits = audit_rows(sources, samplers, seeds, epochs)
+    return FigureData(metrics, curves, "default", samplers, settings, WITHIN, audits)
 
 
 def ablation(pairs: list[tuple[int, int]], seeds: int = 3) -> FigureData:
@@ -75,9 +90,8 @@ def ablation(pairs: list[tuple[int, int]], seeds: int = 3) -> FigureData:
     }
     settings |= {"pk": {"class": "pk", "args": {}}}
     metrics = long_rows(("a",), ("a", "b", "c"), tuple(settings), seeds)
-    return FigureData(
-        metrics, curve_rows(("a",), tuple(settings), seeds, 4), "ablation", tuple(settings), settings, WITHIN
-    )
+    curves, audits = (make(("a",), tuple(settings), seeds, 4) for make in (curve_rows, audit_rows))
+    return FigureData(metrics, curves, "ablation", tuple(settings), settings, WITHIN, audits)
 
 
 STAR = [(5, 2), (10, 2), (20, 2), (10, 0), (10, 4)]
@@ -87,8 +101,10 @@ LONG = ("market1501-msmt17-cuhk-sysu", "cuhk03-new-labelled")
 
 def two_models(data: FigureData) -> FigureData:
     """The same data for a second model too."""
-    metrics, curves = (pd.concat([rows, rows.assign(model="vit-b-16")]) for rows in (data.metrics, data.curves))
-    return FigureData(metrics, curves, data.experiment, data.samplers, data.settings, data.within)
+    metrics, curves, audits = (
+        pd.concat([rows, rows.assign(model="vit-b-16")]) for rows in (data.metrics, data.curves, data.audits)
+    )
+    return FigureData(metrics, curves, data.experiment, data.samplers, data.settings, data.within, audits)
 
 
 def ranks(sources: tuple[str, ...], targets: tuple[str, ...], samplers: tuple[str, ...], seeds: int) -> FigureData:
@@ -130,7 +146,7 @@ def overlaps(boxes: list[Bbox]) -> bool:
 
 def test_the_shapes_of_this_test_cover_every_figure() -> None:
     assert {name for _, name in DRAWN} == set(REGISTRY.names())
-    assert len(DRAWN) == 6 * 3 + 3 + 4
+    assert len(DRAWN) == 6 * 4 + 3 + 4
 
 
 @pytest.mark.parametrize(("shape", "name"), DRAWN)
@@ -224,7 +240,7 @@ def test_a_figure_without_anything_to_draw_does_not_apply() -> None:
     nothing = FigureData(pd.DataFrame([row(sampler="zero-shot")]), curve_rows((), (), 0, 0), "default", ())
     assert [name for name in REGISTRY.names() if REGISTRY.load(name)().applies(nothing)] == []
     applying = [name for name in REGISTRY.names() if REGISTRY.load(name)().applies(SHAPES["default"])]
-    assert applying == ["comparison", "training-curves", "transfer-matrix"]
+    assert applying == ["audit", "comparison", "training-curves", "transfer-matrix"]
 
 
 def test_the_comparison_draws_every_mean_interval_and_seed_of_every_transfer() -> None:
@@ -300,6 +316,27 @@ def test_cumulative_matching_draws_the_mean_and_the_interval_of_every_rank_withi
                 edge = [y for x, y in band.get_paths()[0].vertices if x == 1]
                 assert (min(edge), max(edge)) == pytest.approx((max(0.0, first.low), min(100.0, first.high)))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [*SAMPLERS, "zero-shot"]
+
+
+def test_the_audit_draws_shares_with_intervals_and_hardness_by_quarter_of_the_first_and_the_last_epoch() -> None:
+    data = SHAPES["default"]
+    figure = draw("audit", data)
+    titles = [f"{source}: {what}" for source in "ab" for what in ("look-alikes", "hardness")]
+    assert [axes.get_title() for axes in figure.axes] == titles
+    for place, source in enumerate("ab"):
+        left, right = figure.axes[2 * place : 2 * place + 2]
+        for at, (name, epoch) in enumerate(itertools.product(SAMPLERS, (1, 5))):
+            mine = data.audits["source"].eq(source) & data.audits["sampler"].eq(name) & data.audits["epoch"].eq(epoch)
+            share = mean_interval(100 * data.audits[mine]["neighbour_share"])
+            bar = left.containers[at]
+            assert bar.lines[0].get_xydata().tolist() == [[pytest.approx(share.mean), at // 2]]
+            assert bar.lines[2][0].get_segments()[0][:, 0] == pytest.approx([share.low, share.high])
+            assert (bar.lines[0].get_markerfacecolor() == "white") == (epoch == 1)
+            quarters = [data.audits[mine][f"image_distance_q{q}"].mean() for q in range(1, 5)]
+            assert right.lines[at].get_ydata() == pytest.approx(quarters)
+            assert right.lines[at].get_xdata().tolist() == [q + (epoch == 5) * 5 for q in range(1, 5)]
+        assert left.lines[-1].get_xdata() == pytest.approx([5, 5])
+        assert [(t.get_text(), t.get_position()[1]) for t in left.texts] == [("graph at chance", 3)]
 
 
 def test_a_varied_setting_gives_one_panel_with_the_other_settings_held() -> None:

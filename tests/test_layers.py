@@ -15,7 +15,18 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"registry", "errors", "provenance"}),
     frozenset({"samplers", "datasets", "drawn", "metrics", "results"}),
     frozenset(
-        {"config", "grid", "tables", "rendering", "stats", "figures", "feature_store", "feature_sets", "per_query"}
+        {
+            "config",
+            "grid",
+            "tables",
+            "rendering",
+            "stats",
+            "figures",
+            "feature_store",
+            "feature_sets",
+            "per_query",
+            "audit",
+        }
     ),
     frozenset({"losses", "models", "data", "vision", "products"}),
     frozenset({"training", "extraction", "scoring", "score_files", "report", "evaluation_figures"}),

@@ -237,6 +237,7 @@ class Config(Settings):
     """The whole configuration; `Config.parse` checks a plain dictionary, names and references included."""
 
     run: tuple[Name, ...] = Field(min_length=1)
+    audit: bool = True
     experiments: dict[Name, ExperimentSettings]
     sources: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]]
     targets: dict[Name, TargetSettings]
@@ -316,6 +317,8 @@ def _check_references(config: Config) -> None:
                 )
         for figure in experiment.figures:
             figures.REGISTRY.check(figure, f"config: experiments.{name}.figures")
+        if "audit" in experiment.figures and not config.audit:
+            raise DfgsError(f"config: experiments.{name}.figures: 'audit' needs audit: true; leave the figure out")
 
 
 def _known(where: str, names: Any, kind: str, known: Any) -> None:
@@ -350,7 +353,7 @@ def _check_components(config: Config) -> None:
         if name == REFERENCE:
             raise DfgsError(f"config: samplers.{name}: the name is kept for the untuned backbone; choose another")
         class_name = str(sampler.get("class", name))
-        _check_arguments(name, class_name, set(sampler) - {"class", "features"})
+        check_sampler(f"config: samplers.{name}", class_name, set(sampler) - {"class", "features"})
         if "features" in sampler:
             _check_features(name, class_name, sampler)
     for name, model in config.models.items():
@@ -360,14 +363,14 @@ def _check_components(config: Config) -> None:
                 losses.REGISTRY.check(loss, f"config: models.{name}.{stage}.losses")
 
 
-def _check_arguments(name: str, class_name: str, given: set[str]) -> None:
-    """A sampler setting names an existing class and arguments that it has."""
-    samplers.REGISTRY.check(class_name, f"config: samplers.{name}.class")
+def check_sampler(where: str, class_name: str, given: set[str]) -> None:
+    """Raise `DfgsError` naming `where` unless a sampler class exists and has the arguments `given`."""
+    samplers.REGISTRY.check(class_name, f"{where}.class")
     parameters = inspect.signature(samplers.REGISTRY.load(class_name)).parameters.values()
     known = {p.name for p in parameters if p.default is not inspect.Parameter.empty}
     for argument in sorted(given - known):
         near = did_you_mean(argument, known) if known else " (it takes none)"
-        raise DfgsError(f"config: samplers.{name}: class {class_name} has no argument {argument!r}{near}")
+        raise DfgsError(f"{where}: class {class_name} has no argument {argument!r}{near}")
 
 
 def _check_features(name: str, class_name: str, sampler: dict[str, Any]) -> None:

@@ -67,7 +67,7 @@ class FigureData:
     `metrics` has `dfgs.results.COLUMNS`; `curves` has `source, model, sampler, seed, epoch` and the columns of the
     runs' `curve.csv`. `samplers` is the order of the legend. `settings` gives for each sampler `{"class": name,
     "args": {…}}` with *all* arguments of the class, defaults filled in. `within` holds the transfers to a source's own
-    test identities.
+    test identities. `audits` has `source, model, sampler, seed, epoch` and the columns of the runs' `audit.csv`.
     """
 
     metrics: pd.DataFrame
@@ -76,6 +76,7 @@ class FigureData:
     samplers: tuple[str, ...]
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     within: frozenset[Transfer] = frozenset()
+    audits: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def trained(self, metric: str) -> pd.DataFrame:
         """Return the rows of `metric` that come from trained models."""
