@@ -354,3 +354,11 @@ def test_every_sampler_with_an_image_graph_takes_both_kinds_of_features(
 ) -> None:
     values["samplers"]["mine"] = setting | {"features": features}
     assert Config.parse(values).samplers["mine"]["features"] == features
+
+
+def test_the_audit_is_on_unless_switched_off_and_its_figure_goes_with_it(values: dict[str, Any]) -> None:
+    assert Config.parse(values).audit
+    values["audit"] = False
+    assert not Config.parse(values).audit
+    values["experiments"]["main"]["figures"] = ["comparison", "audit"]
+    assert refusal(values) == "config: experiments.main.figures: 'audit' needs audit: true; leave the figure out"

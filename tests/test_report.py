@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 from dfgs import report
+from dfgs.audit.record import COLUMNS
 from dfgs.config import Config
 from dfgs.errors import DfgsError
 from dfgs.figures import REGISTRY as FIGURES
 from dfgs.figures.base import FigureData
 from dfgs.grid import Grid
 from dfgs.provenance import write_json
-from dfgs.report import write_backbone_table, write_figure, write_table
+from dfgs.report import write_audit_table, write_backbone_table, write_figure, write_table
 from dfgs.results import write_metrics
 
 Values = dict[str, Any]
@@ -64,7 +65,17 @@ def curves(tmp_path: Path) -> tuple[Path, ...]:
         frame = pd.DataFrame({"epoch": [1, 2], "loss": [3.0 + number, 2.0], "hardest_negative": [0.9, None]})
         frame.to_csv(folder / "curve.csv", index=False)
         paths.append(folder / "curve.csv")
+        audit_rows(sampler, number).to_csv(folder / "audit.csv", index=False)
     return tuple(paths)
+
+
+def audit_rows(sampler: str, number: int) -> pd.DataFrame:
+    """Audits of the first and the last epoch; DFGS's graph is at chance in the last."""
+    rows = pd.DataFrame([dict.fromkeys(COLUMNS, 0.25 + number)] * 2)
+    rows["epoch"], rows["by_design"], rows["memory_mb"] = [1, 2], 0, None
+    if sampler == "pk":
+        rows["graph_fidelity"] = rows["graph_chance"] = None
+    return rows.assign(at_chance=[0, number])
 
 
 @pytest.fixture
@@ -112,7 +123,7 @@ def test_every_figure_is_written_as_png_and_pdf(
 
 
 def test_a_figure_with_nothing_to_show_is_refused_by_name(job: dict[str, Any], metrics: Path, tmp_path: Path) -> None:
-    for name in ("training-curves", "settings"):
+    for name in ("training-curves", "audit", "settings"):
         with pytest.raises(DfgsError, match=f"figure '{name}' has nothing to show in experiment 'main'; leave it out"):
             write_figure(job, name, metrics, (), tmp_path / name)
     assert not list(tmp_path.glob("settings*"))
@@ -151,6 +162,49 @@ def test_settings_with_other_features_are_told_apart(
     job["settings"]["dfgs-k3"]["features"] = "bank"
     write_figure(job, "settings", metrics, (), tmp_path / "f")
     assert shown[0].settings["dfgs-k3"]["args"]["features"] == "bank"
+
+
+def test_the_audit_table_has_a_row_per_sampler_and_epoch_and_marks_graphs_at_chance(
+    job: dict[str, Any], curves: tuple[Path, ...], tmp_path: Path
+) -> None:
+    audits = tuple(path.with_name("audit.csv") for path in curves)
+    write_audit_table(job, audits[::-1], tmp_path / "t" / "audit")
+    lines = [line for line in (tmp_path / "t" / "audit.md").read_text().splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[:2] for row in cells[2:]] == [["pk", "1"], ["pk", "2"], ["dfgs-k3", "1"], ["dfgs-k3", "2"]]
+    place = cells[0].index("true edges (%)")
+    assert [row[place] for row in cells[2:]] == ["–", "–", "125.0", "125.0 at chance"]
+    assert "memory (MB)" not in cells[0]  # nobody measured it
+    assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".md", ".csv", ".tex"}
+    numbers = pd.read_csv(tmp_path / "t" / "audit.csv")
+    assert numbers[["source", "model", "sampler", "seed", "epoch"]].to_numpy().tolist() == [
+        ["a", "tiny", "pk", 0, 1],
+        ["a", "tiny", "pk", 0, 2],
+        ["a", "tiny", "dfgs-k3", 1, 1],
+        ["a", "tiny", "dfgs-k3", 1, 2],
+    ]
+
+
+def test_the_cells_of_an_audit_table_are_means_over_sources_and_seeds(
+    job: dict[str, Any], curves: tuple[Path, ...], tmp_path: Path
+) -> None:
+    for path in curves:
+        write_json(path.with_name("record.json"), {"trial": {"source": "a", "model": "m", "sampler": "pk", "seed": 0}})
+    audits = tuple(path.with_name("audit.csv") for path in curves)
+    write_audit_table(job, audits, tmp_path / "audit")
+    text = (tmp_path / "audit.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| pk")]
+    assert len(lines) == 2
+    assert "0.750 |" in lines[0]  # between 0.25 and 1.25
+    assert "at chance in 1 of 2" in lines[1]
+
+
+def test_runs_without_audits_have_no_audit_table(job: dict[str, Any], curves: tuple[Path, ...], tmp_path: Path) -> None:
+    audits = tuple(path.with_name("audit.csv") for path in curves)
+    for path in audits:
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    with pytest.raises(DfgsError, match=r"no audit in .*audit\.csv and 1 others; set audit: true"):
+        write_audit_table(job, audits, tmp_path / "audit")
 
 
 def test_an_unknown_figure_and_missing_metrics_are_named(job: dict[str, Any], metrics: Path, tmp_path: Path) -> None:

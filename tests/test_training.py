@@ -9,23 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dfgs.config import Config, FinetuneSettings, PromptSettings
+from dfgs.config import BackboneSettings, Config, FinetuneSettings, PromptSettings
+from dfgs.data import normalise
 from dfgs.datasets.base import join
 from dfgs.datasets.market1501 import Market1501
 from dfgs.errors import DfgsError
 from dfgs.feature_sets import read_feature_set
 from dfgs.grid import Grid, Trial
-from dfgs.models.clip import ImageEncoder
+from dfgs.models.clip import ImageEncoder, build_clip
 from dfgs.models.features import Features
 from dfgs.provenance import digest_file, read_json
 from dfgs.samplers._graph import GraphSampler
 from dfgs.samplers.base import BatchSampler
 from dfgs.samplers.dfgs import Dfgs
 from dfgs.training import loop, prompts
+from dfgs.training.auditing import HEADER, EpochAudits
 from dfgs.training.finetune import GraphFeatures, finetune, write_curve
 from dfgs.training.loop import hardness
 from dfgs.training.pretrain import pretrain
@@ -86,11 +89,8 @@ def run(on_disk: Values, learned: dict[str, Path], tmp_path: Path) -> Run:
         if not start.exists():
             learn(on_disk, start, source)
         folder = tmp_path / f"run-{next(counter)}"
-        output = {
-            "weights": folder / "weights.safetensors",
-            "curve": folder / "curve.csv",
-            "record": folder / "record.json",
-        }
+        output = {"weights": folder / "weights.safetensors", "record": folder / "record.json"}
+        output |= {name: folder / f"{name}.csv" for name in ("curve", "audit")}
         finetune(job, start, output, workers, CPU)
         return output
 
@@ -293,7 +293,7 @@ def test_a_bank_embeds_for_the_first_graph_and_at_the_end_and_nothing_in_between
 ) -> None:
     on_disk["samplers"]["dfgs-bank"] = BANK
     on_disk["models"]["tiny"]["finetune"]["iterations"] = 20
-    record = read_json(run(job_of(on_disk, sampler))["record"])
+    record = read_json(run(job_of(on_disk, sampler) | {"audit": False})["record"])
     assert record["graphs"] > 3
     clean = 10 * record["graphs"] if sampler == "dfgs-k3" else 10 + record["images"]
     assert embedded == {True: 2 * 20 * 8, False: clean}
@@ -571,3 +571,55 @@ def test_damaged_prompts_are_named(on_disk: Values, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(DfgsError, match=r"p\.safetensors"):
         finetune(job_of(on_disk), path, {}, 0, CPU)
+
+
+@pytest.mark.parametrize("sampler", ["pk", "dfgs-k3"])
+def test_the_audit_changes_no_bit_of_a_training(on_disk: Values, run: Run, sampler: str) -> None:
+    job = job_of(on_disk, sampler)
+    audited, plain = run(job), run(job | {"audit": False})
+    assert digest_file(audited["weights"]) == digest_file(plain["weights"])
+    assert audited["curve"].read_text() == plain["curve"].read_text()
+    assert len(audited["audit"].read_text().splitlines()) == 3
+    assert plain["audit"].read_text() == ",".join(HEADER) + "\n"
+
+
+def test_the_first_and_the_last_epoch_are_audited_by_the_batches_that_they_served(on_disk: Values, run: Run) -> None:
+    on_disk["models"]["tiny"]["finetune"] |= {"epochs": 3, "iterations": 15}
+    on_disk["samplers"]["dfgs-k3"] |= {"class": "dfgs-permuted"}
+    output = run(job_of(on_disk, "dfgs-k3"))
+    rows, curve = pd.read_csv(output["audit"]), pd.read_csv(output["curve"])
+    served = curve.set_index("epoch").loc[[1, 3]].reset_index()
+    assert rows["epoch"].tolist() == [1, 3]
+    for name in ("restarts", "identities_served", "images_served", "images_repeated"):
+        assert rows[name].tolist() == served[name].tolist()
+    assert rows["batches"].tolist() == [15, 15]
+    assert (rows["graph_edges"] % 30 == 0).all()
+    assert (rows["graph_edges"] > 30).all()  # a pass has fewer than 15 batches
+    assert rows["by_design"].tolist() == [1, 1]
+    assert read_json(output["record"])["audit_seconds"] > 0
+
+
+def test_one_epoch_is_audited_once(on_disk: Values, run: Run) -> None:
+    on_disk["models"]["tiny"]["finetune"] |= {"epochs": 1}
+    assert pd.read_csv(run(job_of(on_disk))["audit"])["epoch"].tolist() == [1]
+
+
+def test_the_audit_sees_clean_features_of_the_model_and_leaves_its_mode_and_all_random_states(on_disk: Values) -> None:
+    job = job_of(on_disk)
+    backbone = BackboneSettings.model_validate(job["backbone"])
+    source = load_source(job["source"], backbone)
+    torch.manual_seed(0)
+    encoder = ImageEncoder(build_clip(backbone, None).visual, True).train()
+    audits = EpochAudits(job, encoder, source, 0, CPU)
+    modes = [module.training for module in encoder.modules()]
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    audits.begin(1)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+    assert [module.training for module in encoder.modules()] == modes
+    images = normalise(torch.stack([source.store[i] for i in range(len(source.store))]), "clip")
+    with torch.inference_mode():
+        expected = encoder.eval()(images.contiguous(memory_format=torch.channels_last))
+    assert audits.features is not None
+    both = torch.cat([expected.pooled, expected.projected], dim=1).numpy()
+    np.testing.assert_allclose(audits.features, both, rtol=1e-3, atol=1e-4)

@@ -104,14 +104,13 @@ def learn_prompts(job: dict[str, Any], workers: int, device: str, backbone: Path
 @click.argument("prompts", type=FILE)
 @click.argument("weights", type=FILE)
 @click.argument("curve", type=FILE)
+@click.argument("audit", type=FILE)
 @click.argument("record", type=FILE)
-def finetune(
-    job: dict[str, Any], workers: int, device: str, prompts: Path, weights: Path, curve: Path, record: Path
-) -> None:
+def finetune(job: dict[str, Any], workers: int, device: str, prompts: Path, **output: Path) -> None:
     """Stage 2: fine-tune the image encoder on a sampler's batches."""
     from dfgs.training.finetune import finetune as run
 
-    run(job, prompts, {"weights": weights, "curve": curve, "record": record}, workers, _device(device))
+    run(job, prompts, output, workers, _device(device))
 
 
 @cli.command()
@@ -205,6 +204,17 @@ def tabulate_backbone(metrics: Path, stem: Path) -> None:
     write_backbone_table(metrics, stem)
 
 
+@cli.command("tabulate-audit")
+@job_option
+@click.argument("stem", type=FILE)
+@click.argument("audits", type=FILE, nargs=-1, required=True)
+def tabulate_audit(job: dict[str, Any], stem: Path, audits: tuple[Path, ...]) -> None:
+    """Show what an experiment's batches held in STEM.csv, STEM.md and STEM.tex."""
+    from dfgs.report import write_audit_table
+
+    write_audit_table(job, audits, stem)
+
+
 @cli.command("draw-figure")
 @job_option
 @click.option("--figure", required=True)
@@ -269,6 +279,45 @@ def score(
     if out is not None:
         write_queries(query_table(scores), out)
     click.echo("\n\n".join(map(as_table, scores)))
+
+
+@cli.command("audit")
+@click.argument("source", type=FILE)
+@of_option
+@click.option(
+    "--sampler", "-s", "samplers", multiple=True, help="A sampler; can be repeated. Default: all of --config."
+)
+@click.option("--config", type=FILE, help="A configuration whose samplers can be named.")
+@click.option("--batch-size", default=64, show_default=True)
+@click.option("--instances", default=4, show_default=True, help="K, images per identity in a batch.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--passes", default=1, show_default=True, help="Passes of each sampler; the table shows their means.")
+@click.option("--neighbours", default=10, show_default=True, help="How many nearest identities count as look-alikes.")
+@click.option(
+    "--out", "stem", type=FILE, required=True, help="Written to OUT.csv, OUT.md, OUT.tex, OUT.png and OUT.pdf."
+)
+def audit_command(
+    source: Path, view: str | None, samplers: tuple[str, ...], config: Path | None, stem: Path, **options: int
+) -> None:
+    """Look into the batches of samplers: how hard they are, whom they serve, whether a graph joins look-alikes.
+
+    SOURCE is a file that `dfgs score` reads, or the index.json of a trained model; its images are taken as training
+    images. A .npz with features, pids and camids may have domains (n,) and text (N, e), text features of the
+    identities in the order of their pids.
+
+    SAMPLER is a class, as in pk, a class with arguments, as in dfgs:graph=text,neighbours=5, or a name in the samplers
+    of --config. Exits with 1 and names the sampler where a graph is at chance: its edges lead to true neighbours no
+    more often than random edges would.
+    """
+    from dfgs.audit.command import Options, audit_samplers, failures, report
+    from dfgs.audit.sources import read_settings, read_training_set
+
+    settings, images = read_settings(samplers, config), read_training_set(source, view)
+    rows = audit_samplers(images, settings, Options(**options))
+    click.echo(report(rows, images, stem))
+    for line in (failed := failures(rows)):
+        click.echo(f"error: {line}", err=True)
+    sys.exit(1 if failed else 0)
 
 
 @cli.command("drop-features")

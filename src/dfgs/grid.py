@@ -112,7 +112,8 @@ class Grid:
             "sampler": self.sampler(trial.sampler),
             "source": self._source(trial.source),
         }
-        return {**self._base(settings), **identity, "seed": trial.seed, **chosen}
+        rest = {"seed": trial.seed, "audit": self.config.audit}
+        return {**self._base(settings), **identity, **rest, **chosen}
 
     def embed_job(self, trial: Trial) -> Job:
         """Job of `dfgs embed`: one process embeds all targets of one trained model."""

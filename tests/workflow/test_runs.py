@@ -25,7 +25,8 @@ def test_the_smoke_grid_leaves_metrics_tables_figures_and_per_query_rows(finishe
     assert maps.between(0, 100, inclusive="neither").all()
     for kind in ("csv", "md", "tex"):
         assert (finished.root / f"results/tables/smoke/mAP.{kind}").stat().st_size
-    for figure in ("comparison", "transfer-matrix", "training-curves"):
+        assert (finished.root / f"results/tables/smoke/audit.{kind}").stat().st_size
+    for figure in ("comparison", "transfer-matrix", "training-curves", "audit"):
         assert finished.read(f"results/figures/smoke/{figure}.png").startswith(b"\x89PNG")
         assert finished.read(f"results/figures/smoke/{figure}.pdf").startswith(b"%PDF")
     queries = pd.read_csv(finished.root / "results/scores/tiny-a/tiny-dfgs/pk/s0/per_query.csv.gz")
@@ -40,6 +41,7 @@ def test_snakemake_report_is_written_with_captions(finished: Copy, tmp_path: Pat
     assert run.code == 0, run.text
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "drawn by the package itself" in text
+    assert "What the batches of every sampler held" in text
 
 
 def test_a_killed_training_and_a_repeated_command_end_as_an_undisturbed_run(finished: Copy, tmp_path: Path) -> None:

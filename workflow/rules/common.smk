@@ -76,17 +76,20 @@ def scores_of(wildcards):
     ]
 
 
-def curves_of(wildcards):
+def of_trainings(output, wildcards):
+    """One of the files that stage 2 leaves, of every trial of an experiment."""
     trials = GRID.trials(wildcards.experiment)
     return [
         path
         for trial in trials
-        for path in expand(rules.finetune.output.curve, **asdict(trial))
+        for path in expand(getattr(rules.finetune.output, output), **asdict(trial))
     ]
 
 
 def tables_of_all(wildcards):
     tables = [expand(rules.tabulate_backbone.output, experiment=GRID.config.run)]
+    if GRID.config.audit:
+        tables.append(expand(rules.tabulate_audit.output, experiment=GRID.config.run))
     for name in GRID.config.run:
         metrics = GRID.config.experiments[name].metrics
         tables.append(expand(rules.tabulate.output, experiment=name, metric=metrics))

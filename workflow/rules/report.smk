@@ -87,10 +87,37 @@ rule tabulate_backbone:
         "dfgs tabulate-backbone {input:q} {params.stem:q} 2> {log:q}"
 
 
+rule tabulate_audit:
+    input:
+        lambda wildcards: of_trainings("audit", wildcards),
+    output:
+        report(
+            "results/tables/{experiment}/audit.md",
+            category="Tables",
+            subcategory="{experiment}",
+            labels={"table": "audit"},
+            caption="../report/table-audit.rst",
+        ),
+        "results/tables/{experiment}/audit.csv",
+        "results/tables/{experiment}/audit.tex",
+    log:
+        "logs/tabulate/{experiment}/audit.log",
+    localrule: True
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    params:
+        job=lambda wildcards: as_json(GRID.report_job(wildcards.experiment)),
+        stem="results/tables/{experiment}/audit",
+    shell:
+        "dfgs tabulate-audit --job {params.job:q} {params.stem:q} {input:q} 2> {log:q}"
+
+
 rule draw_figure:
     input:
         metrics=rules.aggregate.output,
-        curves=curves_of,
+        curves=lambda wildcards: of_trainings("curve", wildcards),
+        audits=lambda wildcards: of_trainings("audit", wildcards),
     output:
         report(
             "results/figures/{experiment}/{figure}.png",

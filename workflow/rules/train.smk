@@ -54,6 +54,7 @@ rule finetune:
     output:
         weights="results/runs/{source}/{model}/{sampler}/s{seed}/weights.safetensors",
         curve="results/runs/{source}/{model}/{sampler}/s{seed}/curve.csv",
+        audit="results/runs/{source}/{model}/{sampler}/s{seed}/audit.csv",
         record="results/runs/{source}/{model}/{sampler}/s{seed}/record.json",
     log:
         "logs/finetune/{source}/{model}/{sampler}/s{seed}.log",
@@ -68,5 +69,5 @@ rule finetune:
         sampler_code=lambda wildcards: GRID.sampler_digest(wildcards.sampler),
         loss_code=lambda wildcards: GRID.loss_digest(wildcards.model),
     shell:
-        "dfgs finetune --workers=$(({threads} - 1)) --job {params.job:q} {input.prompts:q} {output.weights:q} {output.curve:q} {output.record:q}"
-        " 2> {log:q}"
+        "dfgs finetune --workers=$(({threads} - 1)) --job {params.job:q} {input.prompts:q} {output.weights:q} {output.curve:q}"
+        " {output.audit:q} {output.record:q} 2> {log:q}"

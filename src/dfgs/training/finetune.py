@@ -25,13 +25,14 @@ from dfgs.provenance import commit, digest_file, versions, whole_file, write_jso
 from dfgs.samplers import REGISTRY
 from dfgs.samplers._continued import ContinuedPasses
 from dfgs.samplers.base import BatchSampler, FeatureRequest, Labels
+from dfgs.training.auditing import EpochAudits
 from dfgs.training.bank import IdentityBank, graph_agreement
 from dfgs.training.loop import TIMES, Stage, build_losses, train
 from dfgs.training.source import Source, load_source
 
 
 def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], workers: int, device: torch.device) -> None:
-    """Fine-tune the image encoder of one trial and write `weights`, `curve` (a row per epoch) and `record`.
+    """Fine-tune the image encoder of one trial and write `weights`, `curve` (a row per epoch), `audit` and `record`.
 
     `prompts` is the file of stage 1: its image tower is the start, its text features are frozen. Raises `DfgsError` if
     it was learned on other training images, whose text features would be other people's.
@@ -47,6 +48,7 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
     context = LossContext(encoder.widths, source.identities, text, torch.Generator().manual_seed(job["seed"]))
     sampler = build_sampler(job["sampler"], source, batch, job["seed"])
     features = GraphFeatures(job, encoder, source, text, workers, device)
+    audits = EpochAudits(job, encoder, source, workers, device)
     prior = job.get("prior")
     stage = Stage(
         name="stage 2",
@@ -62,12 +64,14 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
         epochs=settings.epochs,
         first_epoch=1 + (prior["epochs"] if prior and settings.shared_schedule else 0),
         observe=features.observe if features.bank else None,
+        watcher=audits,
     )
     curve = train(stage, device)
     cost = sampler_cost(curve) | features.cost(source.labels, job["seed"])
     with whole_file(output["weights"]) as partial:
         save_file({name: tensor.contiguous().cpu() for name, tensor in encoder.visual.state_dict().items()}, partial)
     write_curve(curve, output["curve"])
+    audits.write(output["audit"])
     record = {
         "trial": job["trial"],
         "job": job,
@@ -76,7 +80,8 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
         "versions": versions(),
     }
     size = {"images": len(source.store), "identities": source.identities}
-    write_json(output["record"], {**record, "seconds": time.perf_counter() - started, **cost, **size})
+    seconds = {"seconds": time.perf_counter() - started, "audit_seconds": audits.seconds}
+    write_json(output["record"], {**record, **seconds, **cost, **size})
 
 
 def _check_source(prompts: Path, source: Source) -> None:

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,16 @@ TIMES = ("epoch_seconds", "sampler_seconds")
 """What an epoch took, and the sampler's part of it: features, graph, batches, bank. Equal runs differ in them."""
 
 
+class Watcher(Protocol):
+    """Looks on at the start and the end of each epoch, counted from 1, and changes nothing."""
+
+    def begin(self, epoch: int) -> None:
+        """See the model before the epoch."""
+
+    def end(self, epoch: int, passes: ContinuedPasses) -> None:
+        """See what the epoch served."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """What one stage trains with; `name` and `sampler` appear in messages, `first_epoch` places it in the schedule.
@@ -44,6 +54,7 @@ class Stage:
     epochs: int
     first_epoch: int
     observe: Callable[[Features, Tensor], None] | None = None
+    watcher: Watcher | None = None
 
 
 def build_losses(settings: dict[str, dict[str, Any]], context: LossContext) -> dict[str, Loss]:
@@ -66,6 +77,8 @@ def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
     optimiser = _optimiser(stage)
     curve = []
     for epoch in range(1, stage.epochs + 1):
+        if stage.watcher:
+            stage.watcher.begin(epoch)
         started = time.perf_counter()
         rate = finetune_rate(stage.settings, stage.first_epoch + epoch - 1)
         for group in optimiser.param_groups:
@@ -87,6 +100,8 @@ def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
         curve.append(row | dict(zip(TIMES, times, strict=True)))
         told = _restarts(stage.passes)
         log.info("%s epoch %d/%d: loss %.4f, rate %.2e%s", stage.name, epoch, stage.epochs, row["loss"], rate, told)
+        if stage.watcher:
+            stage.watcher.end(epoch, stage.passes)
     return curve
 
 
