@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from conftest import write_index
 from dfgs.audit import batches, memory
 from dfgs.audit.batches import identity_means
 from dfgs.audit.measure import audit
@@ -20,7 +21,6 @@ from dfgs.cli import cli
 from dfgs.datasets.market1501 import Market1501
 from dfgs.errors import DfgsError
 from dfgs.feature_store import store_features
-from dfgs.provenance import write_json
 from dfgs.samplers import REGISTRY
 from dfgs.samplers._continued import ContinuedPasses
 from dfgs.samplers._labels import Labels
@@ -387,8 +387,8 @@ def test_the_stored_features_of_a_trained_model_are_audited(world: Path, tmp_pat
         features[f"tiny/test/{view}"] = f"{view}.npy"
         store_features(rng.normal(size=(len(images), 8)).astype(np.float32), tmp_path / f"{view}.npy")
     part = {"name": "tiny", "layout": "market1501", "root": str(world), "options": {}, "splits": ["test"]}
-    index = {"features": features, "datasets": [part], "distance": "euclidean", "normalise": True}
-    write_json(tmp_path / "index.json", index)
+    compared = {"distance": "euclidean", "normalise": True, "features": ["pooled"]}
+    write_index(tmp_path / "index.json", features, [part], compared)
     pids = np.concatenate([images.pids for images in views.values()])
     assert (pids <= 0).any()
     options = ("--batch-size", 8, "--instances", 2, "--neighbours", 2, "-s", "pk")
