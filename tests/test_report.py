@@ -167,6 +167,8 @@ def test_settings_with_other_features_are_told_apart(
 def test_the_audit_table_has_a_row_per_sampler_and_epoch_and_marks_graphs_at_chance(
     job: dict[str, Any], curves: tuple[Path, ...], tmp_path: Path
 ) -> None:
+    trial = {"source": "a", "model": "tiny", "sampler": "pk", "seed": 5}
+    write_json(curves[0].with_name("record.json"), {"trial": trial})
     audits = tuple(path.with_name("audit.csv") for path in curves)
     write_audit_table(job, audits[::-1], tmp_path / "t" / "audit")
     lines = [line for line in (tmp_path / "t" / "audit.md").read_text().splitlines() if line.startswith("|")]
@@ -178,8 +180,8 @@ def test_the_audit_table_has_a_row_per_sampler_and_epoch_and_marks_graphs_at_cha
     assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".md", ".csv", ".tex"}
     numbers = pd.read_csv(tmp_path / "t" / "audit.csv")
     assert numbers[["source", "model", "sampler", "seed", "epoch"]].to_numpy().tolist() == [
-        ["a", "tiny", "pk", 0, 1],
-        ["a", "tiny", "pk", 0, 2],
+        ["a", "tiny", "pk", 5, 1],
+        ["a", "tiny", "pk", 5, 2],
         ["a", "tiny", "dfgs-k3", 1, 1],
         ["a", "tiny", "dfgs-k3", 1, 2],
     ]
