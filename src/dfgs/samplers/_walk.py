@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from dfgs.samplers._extra import compiled
 from dfgs.samplers._labels import Ids
 
 
@@ -18,8 +19,15 @@ def walk(edges: NDArray[np.int32], chunks: Ids, starts: Ids, number: int, *, res
     chunks left and is not in the batch; without `restart` it ends the walk. A last partial batch is left out.
 
     Cost: O(k) per visit. Rows without chunks are dropped when they are popped, not when they are pushed: what is out
-    stays out, so the walk is the same and the push is one call.
+    stays out, so the walk is the same and the push is one call. With the compiled extra the same walk is some ten times
+    faster.
     """
+    extra = compiled()
+    if extra is not None:
+        visited = np.empty(int(chunks.sum()), dtype=np.int64)
+        table = np.ascontiguousarray(edges, dtype=np.int32)
+        length, restarts = extra.walk(table, chunks.astype(np.int64), starts.astype(np.int64), number, restart, visited)
+        return _cut(visited[:length], number), restarts
     left, pushes = chunks.tolist(), np.ascontiguousarray(edges[:, ::-1])
     last_batch = [-1] * len(left)
     stack: deque[int] = deque()
@@ -61,6 +69,6 @@ def _cycle(rows: list[int], left: list[int]) -> Iterator[int]:
         yield from rows
 
 
-def _cut(visits: list[int], number: int) -> Ids:
+def _cut(visits: list[int] | Ids, number: int) -> Ids:
     batches = len(visits) // number
     return np.array(visits[: batches * number], dtype=np.int64).reshape(batches, number)
