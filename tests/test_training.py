@@ -56,6 +56,7 @@ LOGGED = [
     "identities_served",
     "images_served",
     "images_repeated",
+    "graph_recall",
 ]
 
 

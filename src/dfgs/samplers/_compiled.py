@@ -38,7 +38,7 @@ def _reaches(line: Floats, limit: float, limits: Floats) -> int:
     found = np.int32(0)
     for j in range(len(line)):
         found |= np.int32(line[j] <= limit) | np.int32(line[j] <= limits[j])
-    return found
+    return int(found)
 
 
 @numba.njit(  # type: ignore[untyped-decorator, unused-ignore]
@@ -87,7 +87,7 @@ def _next_start(starts: Longs, ends: Longs, left: Longs, batch_of: Longs, batch:
         row = starts[ends[0]]
         ends[0] += 1
         if left[row] and batch_of[row] != batch:
-            return row
+            return int(row)
 
 
 @numba.njit(  # type: ignore[untyped-decorator, unused-ignore]

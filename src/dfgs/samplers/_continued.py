@@ -72,8 +72,10 @@ class ContinuedPasses:
 
     @property
     def statistics(self) -> PassStatistics:
-        """Counts of the batches of the latest epoch; `restarts` are those of the passes that began in it."""
-        return PassStatistics.of(self.sampler.labels, self.images, self.restarts)
+        """Counts of the batches of the latest epoch; `restarts` are those of the passes that began in it,
+        `graph_recall` that of the latest graph.
+        """
+        return PassStatistics.of(self.sampler.labels, self.images, self.restarts, self.sampler.graph_recall)
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs, JSON-able: the index of the pass, its position, its batches still to come.

@@ -7,12 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfgs.errors import DfgsError
+from dfgs.samplers._approximate import nearest_approximately
 from dfgs.samplers._labels import Ids
 from dfgs.samplers._neighbours import nearest
-from dfgs.samplers.base import BatchSampler, FeatureRequest, Features, Labels, check_choice
+from dfgs.samplers.base import BatchSampler, FeatureRequest, Features, Labels, check_choice, check_count
 
 GRAPHS = {"image": ("image",), "text": ("text",), "both": ("image", "text")}
 REPRESENTATIONS = ("one", "mean")
+EXACT_BELOW = 150_000
+"""Identities up to which an exact graph is a matter of minutes on one core (`benchmarks/README.md`)."""
 
 
 class GraphSampler(BatchSampler):
@@ -21,13 +24,20 @@ class GraphSampler(BatchSampler):
     Before a pass: `request = sampler.feature_request(epoch)`, embed `request.images`, `sampler.set_features(...)`.
     Features stay until others are set, so text features may be given once. Euclidean distances between the rows as
     they are given: normalise them before if the graph shall compare directions.
+
+    The neighbours are exact for fewer than `exact_below` identities. For more they are approximate; then the log and
+    `statistics.graph_recall` tell the share of them that is right.
     """
 
     representation: str = "one"
     graph: frozenset[str] = frozenset({"image"})
 
-    def __init__(self, labels: Labels, *, batch_size: int, instances: int, seed: int) -> None:
+    def __init__(
+        self, labels: Labels, *, batch_size: int, instances: int, seed: int, exact_below: int = EXACT_BELOW
+    ) -> None:
         super().__init__(labels, batch_size=batch_size, instances=instances, seed=seed)
+        check_count("exact_below", exact_below, 0)
+        self.exact_below = exact_below
         check_choice("representation", self.representation, REPRESENTATIONS)
         self._features: dict[str, Features] = {}
         self._neighbours: tuple[tuple[int, int], NDArray[np.int32]] | None = None
@@ -76,7 +86,7 @@ class GraphSampler(BatchSampler):
         key = (self._features_version, count)
         if self._neighbours is None or self._neighbours[0] != key:
             started = time.perf_counter()
-            self._neighbours, self.reach = (key, nearest(list(self._features.values()), count)), count
+            self._neighbours, self.reach = (key, self._find_neighbours(count)), count
             self.graph_seconds += time.perf_counter() - started
         return self._neighbours[1]
 
@@ -85,6 +95,13 @@ class GraphSampler(BatchSampler):
         if not self._features:
             wanted = " and ".join(sorted(self.graph))
             raise DfgsError(f"{type(self).__name__} has no {wanted} features; call set_features before its first pass")
+
+    def _find_neighbours(self, count: int) -> NDArray[np.int32]:
+        features, self.graph_recall = list(self._features.values()), 1.0
+        if len(self.labels.identities) < self.exact_below:
+            return nearest(features, count)
+        table, self.graph_recall = nearest_approximately(features, count)
+        return table
 
     def _check_order(self, identities: Ids) -> None:
         expected = self.labels.identities

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dfgs.samplers._table import Floats, NeighbourTable
 
-
+Part = slice | NDArray[np.int64]
 BLOCK = 2048
 """Rows of a block: large enough for full BLAS speed, and 16 MB of distances."""
 
@@ -58,7 +58,7 @@ class Kind:
         spread = np.einsum("nd,nd->", rows, rows, dtype=np.float64) / len(rows) - centre @ centre
         self.scale = np.float32(np.sqrt(max(2 * spread, 0))) or np.float32(1)
 
-    def left(self, part: slice) -> Floats:
+    def left(self, part: Part) -> Floats:
         """Block of a product whose result is the squared distance: rows times -2, their squared norms, ones."""
         block = self._centred(part)
         block[:, -2], block[:, -1] = _norms(block), 1
@@ -71,7 +71,18 @@ class Kind:
         block[:, -2], block[:, -1] = 1, _norms(block)
         return block
 
-    def _centred(self, part: slice) -> Floats:
+    def scaled(self, part: Part) -> Floats:
+        """Rows less their centre, in units of the scale."""
+        scaled: Floats = (self.rows[part] - self.centre) / self.scale
+        return scaled
+
+    def distances_to(self, part: slice, others: NDArray[np.int32]) -> Floats:
+        """Scaled distances of each row of a part to its own `others`, (rows, m)."""
+        apart = self.rows[others] - self.rows[part][:, None]
+        found: Floats = np.sqrt(np.einsum("nmd,nmd->nm", apart, apart)) / self.scale
+        return found
+
+    def _centred(self, part: Part) -> Floats:
         rows = self.rows[part]
         block = np.empty((len(rows), rows.shape[1] + 2), dtype=np.float32)
         np.subtract(rows, self.centre, out=block[:, :-2])

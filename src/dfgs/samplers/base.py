@@ -42,6 +42,7 @@ class PassStatistics:
     """What one pass serves: `identities_served` of `identities`, `images_served` of `images` (each image once).
 
     `images_repeated` counts draws of an image beyond its first in the pass, `unserved` the identities in no batch.
+    `graph_recall` is below 1 if the graph was approximate: the share of true neighbours in it, on sampled identities.
     """
 
     batches: int
@@ -51,6 +52,7 @@ class PassStatistics:
     images_served: int
     images_repeated: int
     restarts: int
+    graph_recall: float = 1.0
 
     @property
     def unserved(self) -> int:
@@ -58,7 +60,7 @@ class PassStatistics:
         return self.identities - self.identities_served
 
     @classmethod
-    def of(cls, labels: Labels, images: Ids, restarts: int = 0) -> "PassStatistics":
+    def of(cls, labels: Labels, images: Ids, restarts: int = 0, graph_recall: float = 1.0) -> "PassStatistics":
         """Count the batches in `images`, int64 (batches, batch size)."""
         seen = np.zeros(len(labels), dtype=bool)
         seen[images.ravel()] = True
@@ -73,6 +75,7 @@ class PassStatistics:
             images_served=distinct,
             images_repeated=images.size - distinct,
             restarts=restarts,
+            graph_recall=graph_recall,
         )
 
 
@@ -136,6 +139,8 @@ class BatchSampler:
     draw_seconds: float = 0.0
     graph_seconds: float = 0.0
     """Seconds that the latest pass took to draw, and the part of its graph (0 if it used an earlier pass's)."""
+    graph_recall: float = 1.0
+    """Share of true neighbours in the latest graph; 1 for an exact graph and without one."""
 
     def __init__(self, labels: Labels, *, batch_size: int, instances: int, seed: int) -> None:
         check_count("batch_size", batch_size, 1)
@@ -208,7 +213,7 @@ class BatchSampler:
     def statistics(self) -> PassStatistics:
         """Counts of the current epoch's pass."""
         drawn = self.current_pass()
-        return PassStatistics.of(self.labels, drawn.images, drawn.restarts)
+        return PassStatistics.of(self.labels, drawn.images, drawn.restarts, self.graph_recall)
 
     def serve(self, rows: Ids, images: Ids, restarts: int = 0, edges: NDArray[np.int32] | None = None) -> Pass:
         """Give every identity in `rows`, int64 (batches, P), its next K images.

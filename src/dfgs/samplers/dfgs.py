@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfgs.errors import DfgsError
-from dfgs.samplers._graph import GRAPHS, GraphSampler
+from dfgs.samplers._graph import EXACT_BELOW, GRAPHS, GraphSampler
 from dfgs.samplers._walk import walk
 from dfgs.samplers.base import Labels, Pass, check_choice, check_count
 
@@ -27,7 +27,8 @@ class Dfgs(GraphSampler):
     - `neighbours` k and `skip` m, which leaves out the m most similar identities;
     - `order`: neighbours are visited `shuffled` (anew for each pass) or `nearest` first;
     - `representation`: an identity's image feature is that of `one` random image or the `mean` of all its images;
-    - `restart`: False ends the pass where the walk is stuck, as in the paper's algorithm.
+    - `restart`: False ends the pass where the walk is stuck, as in the paper's algorithm;
+    - `exact_below`: identities from which on the graph is approximate (`statistics.graph_recall` tells how good).
 
     Source: Zhao, Qi, Geng, "CLIP-DFGS", ACM TOMM 21(1), 2024, section 3; the restart is ours. Cost: the exact nearest
     neighbours, O(N^2 d); then O(n log n) for the image order and O(k) per visit. Raises `DfgsError` if k + m exceeds
@@ -47,6 +48,7 @@ class Dfgs(GraphSampler):
         order: str = "shuffled",
         representation: str = "one",
         restart: bool = True,
+        exact_below: int = EXACT_BELOW,
     ) -> None:
         check_choice("graph", graph, tuple(GRAPHS))
         check_choice("order", order, ORDERS)
@@ -56,7 +58,7 @@ class Dfgs(GraphSampler):
             raise DfgsError(f"restart={restart!r} must be true or false")
         self.graph, self.representation = frozenset(GRAPHS[graph]), representation
         self.k, self.m, self.order, self.restart = neighbours, skip, order, restart
-        super().__init__(labels, batch_size=batch_size, instances=instances, seed=seed)
+        super().__init__(labels, batch_size=batch_size, instances=instances, seed=seed, exact_below=exact_below)
         others = len(labels.identities) - 1
         if neighbours + skip > others:
             remedy = f"choose a sum of at most {others}" if others else "give more identities"

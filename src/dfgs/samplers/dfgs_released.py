@@ -37,7 +37,9 @@ class DfgsReleased(GraphSampler):
     def __init__(self, labels: Labels, *, batch_size: int, instances: int, seed: int, graph: str = "image") -> None:
         check_choice("graph", graph, tuple(RANKS))
         self.graph, self.ranks = frozenset({graph}), RANKS[graph]
-        super().__init__(labels, batch_size=batch_size, instances=instances, seed=seed)
+        # As released: exact, however many identities there are.
+        exact = len(labels.identities) + 1
+        super().__init__(labels, batch_size=batch_size, instances=instances, seed=seed, exact_below=exact)
         others = len(labels.identities) - 1
         if self.ranks.stop > others:
             raise DfgsError(

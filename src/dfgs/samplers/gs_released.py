@@ -34,7 +34,9 @@ class GsReleased(GraphSampler):
         neighbours: int | None = None,
         cap: int | None = None,
     ) -> None:
-        super().__init__(labels, batch_size=batch_size, instances=instances, seed=seed)
+        # As released: exact, however many identities there are.
+        exact = len(labels.identities) + 1
+        super().__init__(labels, batch_size=batch_size, instances=instances, seed=seed, exact_below=exact)
         self.k = self.identities_per_batch - 1 if neighbours is None else neighbours
         self.cap = int(labels.chunks(instances).sum()) if cap is None else cap
         check_count("neighbours", self.k, 0)

@@ -96,6 +96,7 @@ def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
             "identities_served": served.identities_served,
         }
         row |= {"images_served": served.images_served, "images_repeated": served.images_repeated}
+        row["graph_recall"] = served.graph_recall
         times = time.perf_counter() - started, stage.passes.seconds + figures.observing
         curve.append(row | dict(zip(TIMES, times, strict=True)))
         told = _restarts(stage.passes)
