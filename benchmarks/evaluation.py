@@ -169,9 +169,8 @@ def measure(case: str, folder: Path, library: str, checkout: str) -> dict[str, f
     return {"mAP": score, "seconds": seconds, "ratio": seconds * speed / work, "memory": memory, "gflops": speed / 1e9}
 
 
-def faster_blas(folder: Path) -> str:
+def faster_blas(one: Any, other: Any) -> str:
     """Name the library with the faster product, torch or numpy, of those that are there."""
-    one, other = (np.load(folder / f"{view}_features.npy") for view in ("query", "gallery"))
     speeds = {}
     for library in ("numpy", "torch"):
         try:
@@ -226,7 +225,7 @@ def main() -> None:
     print(f"{arguments.size}: {size['query']} x {size['gallery']} x {DEPTH}; {describe_versions()}")
     with tempfile.TemporaryDirectory() as folder:
         make_features(Path(folder), size)
-        library = faster_blas(Path(folder))
+        library = faster_blas(*(np.load(Path(folder, f"{view}_features.npy")) for view in ("query", "gallery")))
         print(
             "| case | CPU s | x product | MB above the features | mAP | GFLOP/s |\n|---|---|---|---|---|---|",
             flush=True,
