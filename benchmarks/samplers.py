@@ -3,14 +3,15 @@
     python benchmarks/samplers.py                                  up to 12,000 identities, minutes
     python benchmarks/samplers.py --size 1000000 --rows rows.jsonl  all, about an hour; goes on where it was stopped
     python benchmarks/samplers.py --only approximate --size 1000000 --threads 2
-    python benchmarks/samplers.py --released ../DFGS/datasets/samplers/sampler.py --clip-reid ../CLIP-ReID/datasets/sampler.py
+    python benchmarks/samplers.py --released DFGS/datasets/samplers/sampler.py --clip-reid CLIP-ReID/datasets/sampler.py
 
 Every case is a process of its own with one thread. Features are made, one row per identity, L2-normalised: "groups" has
 eight look-alikes around a centre in 64 dimensions, with a shift per camera and heavy-tailed noise; "flat" has no groups
-and noise in every dimension; "domains" is four sets of such groups far apart; "pieces" has groups of 24 far apart. A pass on more than 12,000 identities walks a
-made graph, 15 random neighbours among the 600 nearest numbers, because only the walk is timed there. Eight images per
-identity, six cameras, 64 images in a batch, 4 of each identity. The released classes run as they are, with stand-ins
-for what they import: the model gives the ready features of the identities asked for, nothing goes to a GPU.
+and noise in every dimension; "domains" is four sets of such groups far apart; "pieces" has groups of 24 far apart.
+A pass on more than 12,000 identities walks a made graph, 15 random neighbours among the 600 nearest numbers, because
+only the walk is timed there. Eight images per identity, six cameras, 64 images in a batch, 4 of each identity. The
+released classes run as they are, with stand-ins for what they import: the model gives the ready features of the
+identities asked for, nothing goes to a GPU.
 """
 
 import argparse
@@ -246,7 +247,7 @@ def measure_served(number: int, variant: str, path: str) -> Row:
         unserved.append(number - served)
     low, middle, high = np.quantile(shares, (0, 0.5, 1))
     note = (
-        f"served {low:.1f} / {middle:.1f} / {high:.1f} % (least, median, most of 5), at most {max(unserved)} left out"
+        f"least, median, most of 5: {low:.1f}, {middle:.1f}, {high:.1f} % served, up to {max(unserved)} left out"
     )
     return {"CPU s": time.process_time() - start, "note": note}
 
@@ -318,7 +319,7 @@ def main() -> None:
     parser.add_argument("--clip-reid", metavar="PATH", help="datasets/sampler.py of a checkout of Syliz517/CLIP-ReID")
     parser.add_argument("--threads", type=int, default=1, help="threads of the approximate graph")
     parser.add_argument(
-        "--rows", type=Path, metavar="FILE", help="keep results here; cases found in it do not run again"
+        "--rows", type=Path, metavar="FILE", help="keep results here; cases in it do not run again"
     )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -76,7 +76,7 @@ class _Lists:
     """Rows sorted into lists: a *place* is a position in that order, `rows` (N,) the row at each place."""
 
     def __init__(self, codes: Floats, draws: np.random.Generator) -> None:
-        number = int(4 * np.sqrt(len(codes)))
+        number = min(int(4 * np.sqrt(len(codes))), len(codes))
         self.centroids = _centroids(codes[np.sort(draws.permutation(len(codes))[: 32 * number]), :-2], number)
         own = np.concatenate([self._nearness(codes[part]).argmin(axis=1) for part in cut(len(codes), CHUNK)])
         self.rows = np.argsort(own, kind="stable")
