@@ -246,9 +246,7 @@ def measure_served(number: int, variant: str, path: str) -> Row:
         shares.append(100 * served / number)
         unserved.append(number - served)
     low, middle, high = np.quantile(shares, (0, 0.5, 1))
-    note = (
-        f"least, median, most of 5: {low:.1f}, {middle:.1f}, {high:.1f} % served, up to {max(unserved)} left out"
-    )
+    note = f"least, median, most of 5: {low:.1f}, {middle:.1f}, {high:.1f} % served, up to {max(unserved)} left out"
     return {"CPU s": time.process_time() - start, "note": note}
 
 
@@ -269,7 +267,8 @@ def list_cases(arguments: argparse.Namespace) -> list[tuple[str, int, str]]:
     cases += [("pass", number, f"dfgs {path}") for path in paths for number in CURVE]
     cases += [("pass", number, f"pk {paths[0]}") for number in (EXACT, 100_000, 1_000_000)]
     cases += [("pass", EXACT, f"gs {paths[0]}")]
-    cases += [("approximate", *case) for case in ((100_000, "groups"), (100_000, "flat"), (1_000_000, "groups"))]
+    approximate = ((100_000, "groups"), (100_000, "flat"), (300_000, "groups"), (1_000_000, "groups"))
+    cases += [("approximate", *case) for case in approximate]
     samplers = ["dfgs", "released" if arguments.released else "dfgs-released"]
     cases += [("served", 3_000, f"{name} {kind}") for kind in ("flat", "pieces", "domains") for name in samplers]
     if arguments.released:
@@ -318,9 +317,7 @@ def main() -> None:
     parser.add_argument("--released", metavar="PATH", help="datasets/samplers/sampler.py of a checkout of Qi5Lei/DFGS")
     parser.add_argument("--clip-reid", metavar="PATH", help="datasets/sampler.py of a checkout of Syliz517/CLIP-ReID")
     parser.add_argument("--threads", type=int, default=1, help="threads of the approximate graph")
-    parser.add_argument(
-        "--rows", type=Path, metavar="FILE", help="keep results here; cases in it do not run again"
-    )
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="keep results here; cases in it do not run again")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
