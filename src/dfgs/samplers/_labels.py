@@ -97,8 +97,9 @@ class Labels:
     @cached_property
     def _camera_groups(self) -> tuple[Ids, Ids, Ids]:
         """Images by (identity, camera), the number of that group, and the rank of (identity, turn); int64 (n,) each."""
-        images = np.lexsort((self.camids, self.rows))
-        rows, camids = self.rows[images], self.camids[images]
+        rows = np.repeat(np.arange(len(self.identities)), self.counts)
+        images = self.order[np.lexsort((self.camids[self.order], rows))]
+        camids = self.camids[images]
         starts = np.flatnonzero(np.append(True, (np.diff(rows) != 0) | (np.diff(camids) != 0)))
         sizes = np.diff(np.append(starts, len(images)))
         turn = np.arange(len(images)) - np.repeat(starts, sizes)
