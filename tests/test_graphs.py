@@ -170,12 +170,13 @@ class TestWalk:
         assert compiled[0].tolist() == plain[0].tolist()
         assert compiled[1] == plain[1]
 
-    def test_a_long_stack_is_walked_alike(self):
+    def test_a_long_stack_is_walked_alike_down_to_its_end(self):
+        # Two pieces: the first is left only when the stack, by then longer than the first ring, is empty.
         rng = np.random.default_rng(0)
-        edges = rng.integers(0, 4000, size=(4000, 60)).astype(np.int32)
-        chunks, starts = rng.integers(1, 4, size=4000), rng.permutation(4000)
+        edges = (rng.integers(0, 1000, size=(2000, 100)) + 1000 * (np.arange(2000)[:, None] // 1000)).astype(np.int32)
+        chunks, starts = rng.integers(1, 4, size=2000), rng.permutation(2000)
         compiled, plain = on_both(walk, edges, chunks, starts, 16)
-        assert len(plain[0]) > 300
+        assert plain[1] > 0
         assert compiled[0].tolist() == plain[0].tolist()
 
     def test_the_arguments_are_left_as_they_are(self, path):
