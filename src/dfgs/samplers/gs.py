@@ -12,6 +12,7 @@ class Gs(GraphSampler):
     Image features of one random image per identity, drawn anew for each pass, Euclidean distance. K images of an
     identity are read from a shuffled list that begins again at its end, so use is even over the batches, no image
     comes twice in a group, and a pass serves about P times as many images as one of PK.
+    Argument: `exact_below`, identities from which on the graph is approximate (`statistics.graph_recall`: how good).
     Source: Liao and Shao, "Graph Sampling Based Deep Metric Learning for Generalizable Person Re-Identification",
     CVPR 2022 (QAConv-GS); there the distance is QAConv's matching score and a reshuffle may repeat an image in a group.
     Cost: the exact nearest neighbours, O(N^2 d), and O(N P K) to fill the batches.
