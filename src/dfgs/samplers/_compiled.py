@@ -1,6 +1,6 @@
 """Loops of `_table` and `_walk`, compiled: the only module here that needs numba, imported only where it is there.
 
-`load` takes it in; without it the same results come from NumPy and plain Python.
+`_extra.compiled` takes it in; without it the same results come from NumPy and plain Python.
 """
 
 import numba  # type: ignore[import-not-found, import-untyped, unused-ignore]
