@@ -18,7 +18,7 @@ Ids: TypeAlias = NDArray[np.int64]
 class Images:
     """Images of one view of a dataset: n paths, and int64 arrays of shape (n,) beside them.
 
-    `pids` are the dataset's own identity numbers (0 = distractor, -1 = junk), `camids` its camera numbers,
+    `pids` are numbers of identities from 1 (0 = distractor, -1 = junk), `camids` the dataset's camera numbers,
     `domains` the position of the dataset within a source (0 for a dataset on its own).
     """
 
@@ -36,6 +36,10 @@ class Images:
         pids = np.array([row[1] for row in rows], dtype=np.int64)
         camids = np.array([row[2] for row in rows], dtype=np.int64)
         return cls(tuple(row[0] for row in rows), pids, camids, np.zeros(len(rows), dtype=np.int64))
+
+    def rows(self) -> list[tuple[Path, int, int]]:
+        """Return (path, pid, camid) of every image, what `of` takes."""
+        return list(zip(self.paths, self.pids.tolist(), self.camids.tolist(), strict=True))
 
     def select(self, keep: NDArray[Any]) -> "Images":
         """Return the images chosen by a boolean mask or an index array, order kept."""
@@ -55,8 +59,9 @@ class Images:
 class Dataset:
     """One benchmark in one layout on disk; a subclass turns file names into records and opens no image.
 
-    Views: `train()`, and `query(split)` / `gallery(split)` for every name in `splits`. All views are sorted.
-    Identities of `train`, of the split `val` and of the other splits are disjoint.
+    Views: `train()`, `query(split)` / `gallery(split)` for every name in `splits`, and `combined()`. All views are
+    sorted. Identities of `train`, of the split `val` and of the other splits are disjoint. Nothing is read before a
+    view is asked for, so that options and names of splits can be checked without the files.
     """
 
     protocol: str = "market1501"
@@ -82,10 +87,23 @@ class Dataset:
         """Return the gallery images of `split`, distractors kept, junk left out."""
         raise NotImplementedError
 
+    def combined(self) -> Images:
+        """Return all images of the training and test identities, without distractors (protocols 1 and 3)."""
+        tests = [self.query("test"), self.gallery("test")] if "test" in self.splits else []
+        images = union([self.train(), *tests])
+        return images.select(images.pids > 0)
+
     def check_split(self, split: str) -> None:
         """Raise `DfgsError` if the dataset has no split of this name."""
+        if not self.splits:
+            raise DfgsError(f"dataset {self.name!r} is for training only: it has no split to be scored on")
         if split not in self.splits:
             raise DfgsError(f"dataset {self.name!r}: no split is called {split!r}{did_you_mean(split, self.splits)}")
+
+
+def union(views: Sequence[Images]) -> Images:
+    """Return the images of several views of one dataset, sorted by path, each once."""
+    return Images.of(sorted({row for view in views for row in view.rows()}))
 
 
 def join(views: Sequence[Images]) -> Images:

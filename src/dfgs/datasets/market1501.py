@@ -1,16 +1,16 @@
 """The Market-1501 layout, real or drawn: JPEG files in `bounding_box_train`, `bounding_box_test` and `query`."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 
-from dfgs.datasets.base import Dataset, Images
+from dfgs.datasets._files import Naming, Place
+from dfgs.datasets.base import Dataset, Images, union
 from dfgs.errors import DfgsError
 
 FOLDERS = ("bounding_box_train", "bounding_box_test", "query")
 # The published archive holds names that end in .jpg.jpg.
-NAME = re.compile(r"(-1|\d{4})_c(\d+)s(\d+)_(\d+)_(\d+)\.jpg(\.jpg)?")
+NAMING = Naming.of(r"(-1|\d{4})_c(\d+)s(\d+)_(\d+)_(\d+)\.jpg(\.jpg)?", "0002_c1s1_000451_03.jpg")
 JUNK, DISTRACTOR = -1, 0
 
 
@@ -22,13 +22,15 @@ class Market1501(Dataset):
     Junk boxes (id -1) are never returned; distractors (id 0) stay in the gallery. `validation` identities, the last
     ones of the training folder, are held out as the split `val`: their first image per camera is the query, the
     others are the gallery. Split `test` is the published one. `half-0` … `half-9` are ten seeded random halves of the
-    test identities, each with the distractors. Raises `DfgsError` for a folder that is missing, empty or of another
-    layout.
+    test identities, each with the distractors. `combined()` leaves out distractors and held-out identities;
+    `background_as_identity` keeps the distractors in it as one identity more, as the paper's code does (1,502 classes,
+    the largest with 2,798 images that show nobody). Raises `DfgsError` for a folder that is missing, empty or of
+    another layout.
     """
 
-    def __init__(self, name: str, root: Path, *, validation: int = 0) -> None:
+    def __init__(self, name: str, root: Path, *, validation: int = 0, background_as_identity: bool = False) -> None:
         super().__init__(name, root)
-        self.validation = validation
+        self.validation, self.background_as_identity = validation, background_as_identity
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -57,24 +59,16 @@ class Market1501(Dataset):
             return images.select(~first)
         return self._half(self._read("bounding_box_test"), split)
 
+    def combined(self) -> Images:
+        """Return the images of all views but `val`; distractors only as `background_as_identity` says."""
+        images = union([self.train(), self.query("test"), self.gallery("test")])
+        return images if self.background_as_identity else images.select(images.pids != DISTRACTOR)
+
     def _read(self, folder: str) -> Images:
-        path = self.root / folder
-        if not path.is_dir():
-            found = sorted(p.name for p in self.root.iterdir())[:6] if self.root.is_dir() else "no such folder"
-            raise DfgsError(
-                f"dataset {self.name!r}: {self.root} must hold the folders {', '.join(FOLDERS)}; found {found}"
-            )
-        names = sorted(p.name for p in path.iterdir() if p.suffix == ".jpg" and not p.name.startswith("."))
-        rows = []
-        for name in names:
-            match = NAME.fullmatch(name)
-            if match is None:
-                raise DfgsError(f"dataset {self.name!r}: {path / name} is not named like 0002_c1s1_000451_03.jpg")
-            pid, camid = int(match[1]), int(match[2])
-            if pid != JUNK:
-                rows.append((path / name, pid, camid))
+        found = Place(self.name, self.root, FOLDERS).read(folder, NAMING)
+        rows = [(path, int(match[1]), int(match[2])) for path, match in found if int(match[1]) != JUNK]
         if not rows:
-            raise DfgsError(f"dataset {self.name!r}: {path} holds no image named like 0002_c1s1_000451_03.jpg")
+            raise DfgsError(f"dataset {self.name!r}: {self.root / folder} holds junk (-1) only, no image of a person")
         return Images.of(rows)
 
     def _held_out(self, images: Images) -> np.ndarray:
