@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from dfgs.datasets._files import Place, which_form
-from dfgs.datasets.base import Dataset, Images, union
+from dfgs.datasets.base import Dataset, Images, in_order, union
 from dfgs.errors import DfgsError
 
 LISTS = ("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt")
@@ -81,4 +81,4 @@ class MSMT17(Dataset):
             raise DfgsError(f"dataset {self.name!r}: {path} is empty; expected lines like {EXAMPLE!r}")
         if not rows[0][0].exists():
             raise DfgsError(f"dataset {self.name!r}: {path} names {rows[0][0]}, which is missing")
-        return Images.of(sorted(rows))
+        return in_order(rows)
