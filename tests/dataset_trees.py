@@ -133,12 +133,17 @@ def grid_trained(split: int) -> list[int]:
 
 
 def grid(root: Path, splits: int = 10, trained: int = 125) -> Path:
-    """Images and partition file: a cell for each split, the training ids in its record's third field."""
+    """Images and partition file."""
+    return grid_partitions(write(root, grid_images()), splits, trained)
+
+
+def grid_partitions(root: Path, splits: int = 10, trained: int = 125) -> Path:
+    """The partition file: a cell for each split, the training ids in its record's third field."""
     cells = np.empty((1, splits), dtype=object)
     for split in range(splits):
         ids = np.array([grid_trained(split)[:trained]], dtype=float)
         cells[0, split] = {"first": 0.0, "second": 0.0, "third": ids}
-    savemat(write(root, grid_images()) / "features_and_partitions.mat", {"trainIdxAll": cells})
+    savemat(root / "features_and_partitions.mat", {"trainIdxAll": cells})
     return root
 
 

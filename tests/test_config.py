@@ -92,9 +92,9 @@ def test_every_shipped_configuration_parses_over_the_default(name: str, tmp_path
     default = yaml.safe_load((CONFIGS / "config.yaml").read_text(encoding="utf-8"))
     values = merged(default, yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8")))
     for dataset in values["datasets"].values():
-        if dataset.get("draw") is None and dataset["root"] is None:
-            dataset["root"] = str(tmp_path)
-    assert Config.parse(values).run
+        if dataset.get("draw") is None:
+            (tmp_path / dataset["root"]).mkdir()
+    assert Config.parse(values | {"data": str(tmp_path)}).run
 
 
 def test_the_readme_of_the_configuration_names_every_key() -> None:
@@ -143,7 +143,9 @@ def test_a_missing_key_is_named_with_its_path(values: dict[str, Any]) -> None:
         ("experiments.main.seeds", [-1], "experiments.main.seeds.0 is -1: .*greater than or equal to 0"),
         ("experiments.main.seeds", [], r"experiments.main.seeds is \[\]: .*at least 1"),
         ("run", [], r"run is \[\]: .*at least 1"),
-        ("sources.a", [], r"sources.a is \[\]: .*at least 1"),
+        ("sources.a", [], r"sources.a.datasets is \[\]: .*at least 1"),
+        ("sources.a", {"datasets": ["drawn-a"], "view": "all"}, "sources.a.view is 'all': .*'train' or 'combined'"),
+        ("sources.a", "drawn-a", "sources.a is 'drawn-a': .*dictionary"),
         ("samplers.pk", None, "samplers.pk is None: .*dictionary"),
         ("datasets", None, "datasets is None: .*dictionary"),
     ],
@@ -285,9 +287,86 @@ def test_a_dataset_in_use_needs_a_folder_that_exists(values: dict[str, Any], tmp
         (tmp_path / "file").touch()
         values["datasets"]["real"]["root"] = str(wrong)
         expected = f"config: datasets.real.root: {wrong} is not a folder; give the folder of the dataset"
-        assert refusal(values) == expected
+        assert refusal(values) == expected + ", or in data the folder that it lies in"
+        assert refusal(values | {"data": str(tmp_path)}) == expected
     values["datasets"]["real"]["root"] = str(tmp_path)
     assert Config.parse(values)
+
+
+def test_a_folder_that_is_not_absolute_lies_in_data(values: dict[str, Any], tmp_path: Path) -> None:
+    values["sources"]["a"], values["datasets"]["real"]["root"] = ["real"], "Market"
+    values["data"] = str(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    assert refusal(values).startswith(f"config: datasets.real.root: {tmp_path}/Market is not a folder")
+    (tmp_path / "Market").mkdir()
+    assert Config.parse(values).root("real") == f"{tmp_path}/Market"
+    values["datasets"]["real"]["root"] = str(tmp_path / "elsewhere")
+    assert Config.parse(values).root("real") == f"{tmp_path}/elsewhere"
+    assert Config.parse(values).root("drawn-a") == "results/worlds/drawn-a"
+
+
+def test_options_and_splits_are_checked_before_any_job(values: dict[str, Any]) -> None:
+    values["datasets"]["drawn-a"]["options"] = {"valdation": 3}
+    with pytest.raises(DfgsError, match=r"dataset 'drawn-a': layout market1501 refuses its options \{'valdation': 3\}"):
+        Config.parse(values)
+    values["datasets"]["drawn-a"]["options"] = {}
+    values["targets"]["b"]["splits"] = ["half-0", "half-10"]
+    assert refusal(values) == "config: targets.b.splits: no split is called 'half-10' (did you mean 'half-1'?)"
+
+
+def test_a_target_without_a_test_part_is_refused(values: dict[str, Any], tmp_path: Path) -> None:
+    values["datasets"]["drawn-b"] = {"layout": "cuhk-sysu", "root": str(tmp_path)}
+    assert refusal(values) == "config: targets.b: dataset 'drawn-b' is for training only, it has no splits"
+
+
+def test_a_withdrawn_dataset_is_refused_before_any_job(values: dict[str, Any], tmp_path: Path) -> None:
+    values["datasets"]["drawn-b"] = {"layout": "dukemtmc-reid", "root": str(tmp_path)}
+    with pytest.raises(DfgsError, match="dataset 'drawn-b': DukeMTMC-reID was withdrawn"):
+        Config.parse(values)
+
+
+def test_a_source_with_all_images_needs_a_target_that_it_did_not_see(values: dict[str, Any]) -> None:
+    values["sources"]["ab"] = {"datasets": ["drawn-a", "drawn-b"], "view": "combined"}
+    assert refusal(values) == (
+        "config: experiments.main: source 'ab' trains on all images of every target (a, b); add a target of another "
+        "dataset, or set view to train"
+    )
+    values["experiments"]["main"]["targets"] = ["a", "b", "c"]
+    assert Config.parse(values)
+
+
+def test_the_same_folder_under_another_name_is_seen_through(values: dict[str, Any], tmp_path: Path) -> None:
+    values["datasets"] |= {name: {"layout": "market1501", "root": str(tmp_path)} for name in ("real", "again")}
+    values["sources"]["a"] = {"datasets": ["real"], "view": "combined"}
+    values["targets"]["a"]["dataset"] = "again"
+    config = Config.parse(values)
+    assert config.leaks("a", "a")
+    assert not config.leaks("a", "b")
+    assert not config.leaks("ab", "a")
+
+
+def test_a_model_may_name_what_it_changes_in_another_one(values: dict[str, Any]) -> None:
+    values["models"]["wide"] = {"base": "tiny", "batch": {"instances": 4}, "prior": None}
+    values["models"]["wider"] = {"base": "wide", "finetune": {"losses": {"triplet": {"weight": 0}}}}
+    models = Config.parse(values).models
+    assert models["wide"] == models["tiny"].model_copy(
+        update={"batch": models["tiny"].batch.model_copy(update={"instances": 4}), "prior": None}
+    )
+    assert models["wider"].batch == models["wide"].batch
+    losses = values["models"]["tiny"]["finetune"]["losses"]
+    assert models["wider"].finetune.losses == losses | {"triplet": losses["triplet"] | {"weight": 0}}
+
+
+def test_bases_that_are_missing_or_in_a_circle_are_refused(values: dict[str, Any]) -> None:
+    values["models"]["wide"] = {"base": "tinny"}
+    assert refusal(values) == "config: models.wide.base: no model is called 'tinny' (did you mean 'tiny'?)"
+    values["models"] |= {"wide": {"base": "wider"}, "wider": {"base": "wide"}}
+    assert refusal(values) == "config: models.wide.base: wide → wider → wide is a circle"
+
+
+def test_a_mistyped_key_of_a_model_with_a_base_is_named(values: dict[str, Any]) -> None:
+    values["models"]["wide"] = {"base": "tiny", "batch": {"sizes": 4}}
+    assert refusal(values) == "config: unknown key 'models.wide.batch.sizes' (did you mean 'size'?)"
 
 
 def test_a_dataset_that_is_defined_and_not_used_needs_no_folder(values: dict[str, Any]) -> None:

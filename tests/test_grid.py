@@ -177,6 +177,21 @@ def test_within_are_the_pairs_whose_target_lies_in_the_source(values: Values) ->
     assert grid(values).report_job("main")["within"] == [["a", "a"], ["ab", "a"], ["ab", "b"]]
 
 
+def test_a_source_with_all_images_is_not_scored_on_them(values: Values) -> None:
+    values["sources"]["a"] = {"datasets": ["drawn-a"], "view": "combined"}
+    made = grid(values)
+    assert made.targets("a", "tiny", "pk") == ["b"]
+    assert made.targets("a", "tiny", "zero-shot") == ["a", "b"]
+    assert made.finetune_job(Trial("a", "tiny", "pk", 0))["source"]["view"] == "combined"
+    assert made.prompts_job("a", "tiny", 0)["source"]["view"] == "combined"
+
+
+def test_a_source_that_is_written_as_a_map_of_training_images_changes_no_job(values: Values) -> None:
+    before = jobs(values)
+    values["sources"]["ab"] = {"datasets": ["drawn-a", "drawn-b"], "view": "train"}
+    assert jobs(values) == before
+
+
 def test_a_source_of_several_datasets_keeps_their_order(values: Values) -> None:
     values["sources"]["ab"] = ["drawn-b", "drawn-a"]
     job = grid(values).finetune_job(Trial("ab", "tiny", "pk", 0))

@@ -16,6 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"samplers", "datasets", "drawn", "metrics", "results"}),
     frozenset(
         {
+            "bases",
             "config",
             "grid",
             "tables",

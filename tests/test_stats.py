@@ -18,6 +18,7 @@ from dfgs.stats import (
     in_order,
     mean_interval,
     seed_values,
+    split_spreads,
     transfer_label,
     transfers,
     with_average,
@@ -178,3 +179,22 @@ def test_samplers_are_listed_as_wanted_then_sorted_without_the_reference() -> No
 )
 def test_the_plus_minus_is_always_explained(counts: list[int], said: str) -> None:
     assert describe_seeds(Interval(40.0, 1.0, n) for n in counts) == said
+
+
+def test_the_spread_of_a_targets_splits_is_that_of_their_means_over_seeds() -> None:
+    rng = np.random.default_rng(3)
+    cells = list(itertools.product(("pk", "gs"), ("b", "c"), (0, 1, 2), [f"split-{i}" for i in range(10)]))
+    rows = [row(sampler=n, target=t, seed=i, split=s, value=rng.uniform(20, 80)) for n, t, i, s in cells]
+    rows += [row(sampler="pk", target="d", seed=i, value=30.0 + i) for i in range(3)]
+    rows += [row(metric="rank1", sampler="pk", target="d", split="other", value=1.0)]
+    spreads = split_spreads(pd.DataFrame(rows), "mAP")
+    for name, target in itertools.product(("pk", "gs"), ("b", "c")):
+        own = [r for r in rows if r["sampler"] == name and r["target"] == target]
+        means = [np.mean([r["value"] for r in own if r["split"] == f"split-{i}"]) for i in range(10)]
+        spread = spreads["small", name, ("a", target)]
+        assert spread.splits == 10
+        assert spread.deviation == pytest.approx(np.std(means, ddof=1), rel=1e-12)
+    alone = spreads["small", "pk", ("a", "d")]
+    assert alone.splits == 1
+    assert math.isnan(alone.deviation)
+    assert len(spreads) == 5

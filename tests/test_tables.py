@@ -259,3 +259,23 @@ def test_splits_weigh_alike_in_the_backbone_table_however_many_sources_use_them(
 def test_a_backbone_table_without_zero_shot_numbers_is_refused() -> None:
     with pytest.raises(DfgsError, match="no mAP of sampler 'zero-shot'"):
         backbone_table(pd.DataFrame([row()]))
+
+
+def test_a_target_of_several_splits_shows_how_far_they_are_apart() -> None:
+    rows = [
+        row(sampler=name, seed=seed, split=f"split-{i}", value=40.0 + 10 * seed + step * i)
+        for name, step in (("pk", 2.0), ("gs", 4.0), ("zero-shot", 9.0))
+        for seed in (0, 1)
+        for i in (0, 1, 2)
+        if name != "zero-shot" or seed == 0
+    ]
+    rows += [row(sampler=name, target="c", seed=seed) for name in ("pk", "gs") for seed in (0, 1)]
+    table = comparison(pd.DataFrame(rows), "mAP", (), ("pk", "gs"))
+    assert table.caption.endswith(" b: the mean over 3 splits, whose standard deviation is 2.0 to 4.0.")
+    assert "c: the mean over" not in table.caption
+    numbers = table.numbers.set_index(["sampler", "target"])[["mean", "n", "splits", "deviation_over_splits"]]
+    assert tuple(numbers.loc["pk", "b"]) == (47.0, 2, 3, 2.0)
+    assert tuple(numbers.loc["gs", "b"]) == (49.0, 2, 3, 4.0)
+    assert tuple(numbers.loc["pk", "c"])[:3] == (40.0, 2, 1)
+    assert tuple(numbers.loc["pk", "average"])[2] == 0
+    assert numbers["deviation_over_splits"].isna().sum() == len(numbers) - 3

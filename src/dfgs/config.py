@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from pydantic.functional_validators import AfterValidator
 
 from dfgs import datasets, figures, losses, samplers
+from dfgs.bases import write_out
 from dfgs.errors import DfgsError, did_you_mean
 from dfgs.metrics import PROTOCOLS
 from dfgs.results import METRICS, REFERENCE, RERANKED
@@ -67,6 +68,21 @@ class DatasetSettings(Settings):
         if self.root is not None and self.draw is not None:
             raise ValueError("give root (a folder) or draw (a recipe), not both")
         return self
+
+
+class SourceSettings(Settings):
+    """What is trained on: datasets joined, of each its training images or (`view: combined`) all of its images.
+
+    A plain list of datasets means their training images.
+    """
+
+    datasets: Annotated[tuple[Name, ...], Field(min_length=1)]
+    view: Literal["train", "combined"] = "train"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_of_datasets(cls, value: Any) -> Any:
+        return {"datasets": value} if isinstance(value, list | tuple) else value
 
 
 class RerankingSettings(Settings):
@@ -238,8 +254,9 @@ class Config(Settings):
 
     run: tuple[Name, ...] = Field(min_length=1)
     audit: bool = True
+    data: str | None = None
     experiments: dict[Name, ExperimentSettings]
-    sources: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]]
+    sources: dict[Name, SourceSettings]
     targets: dict[Name, TargetSettings]
     datasets: dict[Name, DatasetSettings]
     samplers: dict[Name, dict[str, Any]]
@@ -249,6 +266,8 @@ class Config(Settings):
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "Config":
         """Validate `values`; raises `DfgsError` that names the first wrong key, its value and what would be right."""
+        if isinstance(values.get("models"), dict):
+            values = values | {"models": write_out(values["models"])}
         try:
             config = cls.model_validate(values)
         except ValidationError as error:
@@ -256,7 +275,24 @@ class Config(Settings):
         _check_references(config)
         _check_components(config)
         _check_roots(config)
+        _check_options(config)
+        _check_leaks(config)
         return config
+
+    def root(self, dataset: str) -> str:
+        """Return the folder of a dataset: a relative one lies in `data`, a drawn one below `results/worlds`.
+
+        Relative paths that are left are relative to the working directory.
+        """
+        settings = self.datasets[dataset]
+        if settings.root is None:
+            return f"results/worlds/{dataset}"
+        return settings.root if self.data is None else str(Path(self.data) / settings.root)
+
+    def leaks(self, source: str, target: str) -> bool:
+        """Tell whether a source trains on the test images of a target: its dataset, with all of its images."""
+        trained, tested = self.sources[source], self.targets[target].dataset
+        return trained.view == "combined" and self.root(tested) in [self.root(part) for part in trained.datasets]
 
 
 def _one_line(error: ValidationError) -> str:
@@ -295,8 +331,8 @@ def _siblings(path: list[str]) -> list[str]:
 def _check_references(config: Config) -> None:
     """Every name that a list selects is defined."""
     _known("run", config.run, "experiment", config.experiments)
-    for source, parts in config.sources.items():
-        _known(f"sources.{source}", parts, "dataset", config.datasets)
+    for name, source in config.sources.items():
+        _known(f"sources.{name}", source.datasets, "dataset", config.datasets)
     for name, target in config.targets.items():
         _known(f"targets.{name}.dataset", (target.dataset,), "dataset", config.datasets)
         _known(f"targets.{name}.protocol", (target.protocol,), "protocol", PROTOCOLS)
@@ -330,8 +366,8 @@ def _known(where: str, names: Any, kind: str, known: Any) -> None:
 def _check_repeats(config: Config) -> None:
     """No list selects an entry twice."""
     _no_repeat("run", config.run)
-    for source, parts in config.sources.items():
-        _no_repeat(f"sources.{source}", parts)
+    for name, source in config.sources.items():
+        _no_repeat(f"sources.{name}", source.datasets)
     for name, target in config.targets.items():
         _no_repeat(f"targets.{name}.splits", target.splits)
     for name, experiment in config.experiments.items():
@@ -389,14 +425,47 @@ def _check_roots(config: Config) -> None:
         dataset = config.datasets[name]
         if dataset.draw is None and dataset.root is None:
             raise DfgsError(f"config: datasets.{name}.root is not set; give the folder of the dataset")
-        if dataset.root is not None and not Path(dataset.root).is_dir():
+        if dataset.root is not None and not Path(config.root(name)).is_dir():
+            where = f"config: datasets.{name}.root: {config.root(name)}"
+            hint = ", or in data the folder that it lies in" if config.data is None else ""
+            raise DfgsError(f"{where} is not a folder; give the folder of the dataset{hint}")
+
+
+def _check_options(config: Config) -> None:
+    """Every dataset in use takes its options, and every target in use has its splits; no file is looked at."""
+    opened = {}
+    for name in sorted(used_datasets(config)):
+        settings = config.datasets[name]
+        job = {"name": name, "layout": settings.layout, "root": config.root(name), "options": settings.options}
+        opened[name] = datasets.open_dataset(job)
+    for name in sorted({target for e in _running(config) for target in e.targets}):
+        target = config.targets[name]
+        splits = opened[target.dataset].splits
+        if not splits:
             raise DfgsError(
-                f"config: datasets.{name}.root: {dataset.root} is not a folder; give the folder of the dataset"
+                f"config: targets.{name}: dataset {target.dataset!r} is for training only, it has no splits"
             )
+        _known(f"targets.{name}.splits", target.splits, "split", splits)
+
+
+def _check_leaks(config: Config) -> None:
+    """Every source that trains on all images of its datasets is scored on another dataset."""
+    for name in config.run:
+        experiment = config.experiments[name]
+        for source in experiment.sources:
+            if all(config.leaks(source, target) for target in experiment.targets):
+                raise DfgsError(
+                    f"config: experiments.{name}: source {source!r} trains on all images of every target "
+                    f"({', '.join(experiment.targets)}); add a target of another dataset, or set view to train"
+                )
 
 
 def used_datasets(config: Config) -> set[str]:
     """Names of the datasets that the experiments in `run` train or test on."""
-    running = [config.experiments[name] for name in config.run]
-    trained = {part for e in running for source in e.sources for part in config.sources[source]}
+    running = _running(config)
+    trained = {part for e in running for source in e.sources for part in config.sources[source].datasets}
     return trained | {config.targets[target].dataset for e in running for target in e.targets}
+
+
+def _running(config: Config) -> list[ExperimentSettings]:
+    return [config.experiments[name] for name in config.run]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dfgs import losses, samplers
-from dfgs.config import FRESH, Config, DatasetSettings, ModelSettings
+from dfgs.config import FRESH, Config, ModelSettings
 from dfgs.results import REFERENCE
 
 Job = dict[str, Any]
@@ -61,12 +61,15 @@ class Grid:
         return sorted({trial for name in self.config.run for trial in self.trials(name)})
 
     def targets(self, source: str, model: str, sampler: str) -> list[str]:
-        """List the targets on which any running experiment scores the models of this source, model and sampler."""
+        """List the targets on which any running experiment scores the models of this source, model and sampler.
+
+        A target whose test images the source trains on is left out; the untuned backbone has trained on none.
+        """
         wanted: set[str] = set()
         for name in self.config.run:
             e = self.config.experiments[name]
             if source in e.sources and model in e.models and sampler in (*e.samplers, REFERENCE):
-                wanted |= set(e.targets)
+                wanted |= {t for t in e.targets if sampler == REFERENCE or not self.config.leaks(source, t)}
         return sorted(wanted)
 
     def within(self, experiment: str) -> list[tuple[str, str]]:
@@ -76,7 +79,7 @@ class Grid:
             (source, target)
             for source in e.sources
             for target in e.targets
-            if self.config.targets[target].dataset in self.config.sources[source]
+            if self.config.targets[target].dataset in self.config.sources[source].datasets
         ]
 
     def needs_pretraining(self, model: str) -> bool:
@@ -190,21 +193,19 @@ class Grid:
         return {"backbone": self.config.backbones[settings.backbone].model_dump(mode="json")}
 
     def _source(self, name: str) -> Job:
-        return {"name": name, "datasets": [self._dataset(part) for part in self.config.sources[name]]}
+        source = self.config.sources[name]
+        # the plain view is left out, as in jobs of before there was another: nothing is trained again
+        view = {} if source.view == "train" else {"view": source.view}
+        return {"name": name, "datasets": [self._dataset(part) for part in source.datasets], **view}
 
     def _dataset(self, name: str) -> Job:
         settings = self.config.datasets[name]
         return {
             "name": name,
             "layout": settings.layout,
-            "root": dataset_root(name, settings),
+            "root": self.config.root(name),
             "options": settings.options,
         }
-
-
-def dataset_root(name: str, settings: DatasetSettings) -> str:
-    """Return the folder of a dataset; drawn ones lie below `results/worlds`, relative to the working directory."""
-    return settings.root if settings.root is not None else f"results/worlds/{name}"
 
 
 def _digest(names: Iterable[str]) -> str:

@@ -87,6 +87,28 @@ def seed_values(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return _spread_reference(values[values["splits"] == expected][[*cell, "value"]])
 
 
+@dataclass(frozen=True, slots=True)
+class SplitSpread:
+    """Number of a target's splits and the standard deviation over them (nan for one split), in the values' unit."""
+
+    splits: int
+    deviation: float
+
+
+def split_spreads(frame: pd.DataFrame, metric: str) -> dict[tuple[str, str, Transfer], SplitSpread]:
+    """Return how far a target's splits are apart for every model, sampler and transfer.
+
+    The deviation is that of the splits' means over seeds, so that it is the same people's luck and not the training's.
+    """
+    rows = frame[frame["metric"] == metric]
+    means = rows.groupby(["model", "sampler", "source", "target", "split"], as_index=False)["value"].mean()
+    groups = means.groupby(["model", "sampler", "source", "target"])["value"]
+    return {
+        (str(m), str(sampler), (str(s), str(t))): SplitSpread(len(values), float(values.std(ddof=1)))
+        for (m, sampler, s, t), values in groups
+    }
+
+
 def with_average(values: pd.DataFrame, within: Collection[Transfer] = ()) -> pd.DataFrame:
     """Append to `seed_values` the rows of `AVERAGE`: each seed's mean over all cross-domain columns of its model.
 

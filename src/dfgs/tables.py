@@ -1,7 +1,7 @@
 """Tables of an experiment: long rows in, tables with intervals over seeds out."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +12,13 @@ from dfgs.results import COLUMNS, REFERENCE, check_one_protocol
 from dfgs.stats import (
     AVERAGE,
     Interval,
+    SplitSpread,
     Transfer,
     describe_seeds,
     in_order,
     intervals,
     seed_values,
+    split_spreads,
     transfer_label,
     transfers,
     with_average,
@@ -24,8 +26,14 @@ from dfgs.stats import (
 
 COUNTS = ("queries", "queries_without_match")
 COLLAPSED = " †: at least one seed collapsed, its features are all alike; its ties count as lost."
-NUMBERS = ("metric", "model", "sampler", "source", "target", "within", "mean", "low", "high", "n", "caption")
-"""Columns of a comparison's CSV file; the average has no source, one seed no low and high, a missing cell n = 0."""
+NUMBERS = (
+    *("metric", "model", "sampler", "source", "target", "within", "mean", "low", "high", "n"),
+    *("splits", "deviation_over_splits", "caption"),
+)
+"""Columns of a comparison's CSV file.
+
+The average has no source and no splits, one seed no low and high, one split no deviation, a missing cell n = 0.
+"""
 
 
 def comparison(
@@ -40,7 +48,7 @@ def comparison(
     `stats.seed_values` does.
     """
     values = with_average(seed_values(frame, metric), within)
-    cells, columns = intervals(values), transfers(values, within)
+    cells, columns, spreads = intervals(values), transfers(values, within), split_spreads(frame, metric)
     models, names = sorted({key[0] for key in cells}), in_order({key[1] for key in cells}, samplers)
     ranked = [(model, name) for model in models for name in names]
     reference = [(model, REFERENCE) for model in models if any(key[:2] == (model, REFERENCE) for key in cells)]
@@ -49,7 +57,7 @@ def comparison(
     unit = "" if metric in COUNTS else " (%)"
     seeds = describe_seeds(interval for key, interval in cells.items() if key[1] != REFERENCE)
     fallen = _collapsed(frame)
-    notes = _notes(columns, within, bool(reference)) + (COLLAPSED if fallen else "")
+    notes = _notes(columns, within, bool(reference)) + _split_notes(spreads) + (COLLAPSED if fallen else "")
     caption = (
         f"Experiment {frame['experiment'].iloc[0]}: {metric}{unit}, {seeds}. Best bold, second best underlined.{notes}"
     )
@@ -65,7 +73,11 @@ def comparison(
         return (*(Entry(label) for label in (model, name)[-len(labels) :]), *entries)
 
     numbers = [
-        (metric, *label, *column, column in within, *_raw(cells.get((*label, column))), caption)
+        (
+            *(metric, *label, *column, column in within, *_raw(cells.get((*label, column)))),
+            *_raw_spread(spreads.get((*label, column))),
+            caption,
+        )
         for label in [*ranked, *reference]
         for column in columns
     ]
@@ -164,6 +176,21 @@ def _notes(columns: Collection[Transfer], within: Collection[Transfer], has_refe
     return "".join(" " + note for note in notes)
 
 
+def _split_notes(spreads: Mapping[tuple[str, str, Transfer], SplitSpread]) -> str:
+    """Say of every target of several splits how far they are apart, the untuned backbone left out."""
+    targets: dict[str, list[SplitSpread]] = {}
+    for (_, sampler, (_, target)), spread in sorted(spreads.items()):
+        if spread.splits > 1 and sampler != REFERENCE:
+            targets.setdefault(target, []).append(spread)
+    notes = []
+    for target, found in targets.items():
+        low, high = (_number(end([spread.deviation for spread in found])) for end in (min, max))
+        between = low if low == high else f"{low} to {high}"
+        splits = max(spread.splits for spread in found)
+        notes.append(f" {target}: the mean over {splits} splits, whose standard deviation is {between}.")
+    return "".join(notes)
+
+
 def _number(value: float) -> str:
     return MISSING if math.isnan(value) else f"{value:.1f}"
 
@@ -177,3 +204,8 @@ def _raw(interval: Interval | None) -> tuple[float, float, float, int]:
     if interval is None:
         return math.nan, math.nan, math.nan, 0
     return interval.mean, interval.low, interval.high, interval.n
+
+
+def _raw_spread(spread: SplitSpread | None) -> tuple[int, float]:
+    """Return number and deviation of splits; 0 and nan where there are none."""
+    return (0, math.nan) if spread is None else (spread.splits, spread.deviation)

@@ -51,7 +51,7 @@ def test_a_missing_dataset_folder_is_named(fresh: Copy, tmp_path: Path) -> None:
     text = text.replace("  tiny-a: [drawn-tiny-a]", "  tiny-a: [market1501]")
     config = tmp_path / "wrong.yaml"
     config.write_text(text, encoding="utf-8")
-    _check(fresh, config, "datasets.market1501.root is not set")
+    _check(fresh, config, "datasets.market1501.root: Market-1501-v15.09.15 is not a folder")
     gone = text.replace("datasets:\n", "datasets:\n  market1501: {root: /nowhere/Market}\n", 1)
     config.write_text(gone, encoding="utf-8")
     _check(fresh, config, "datasets.market1501.root: /nowhere/Market is not a folder")

@@ -44,7 +44,7 @@ def world_of(dataset):
 def worlds_of_source(wildcards):
     return [
         world
-        for part in GRID.config.sources[wildcards.source]
+        for part in GRID.config.sources[wildcards.source].datasets
         for world in world_of(part)
     ]
 

@@ -1,6 +1,5 @@
 """What all layouts do with folders: list them, find their parts, match names; each mistake is one sentence."""
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,8 +71,7 @@ class Naming:
 
 def listed(folder: Path) -> list[str]:
     """List a folder's names, sorted, without hidden files and what operating systems leave behind."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries]
+    names = (path.name for path in folder.iterdir())
     return sorted(name for name in names if not name.startswith(".") and name.lower() not in LITTER)
 
 

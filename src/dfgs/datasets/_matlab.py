@@ -1,6 +1,7 @@
 """MATLAB files that hold a dataset's official split: read strictly, one sentence for each fault."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ def read_matlab(name: str, path: Path, fields: Sequence[str]) -> dict[str, NDArr
     Raises `DfgsError` for a file that is damaged, of version 7.3 (HDF5), or lacks a field.
     """
     try:
-        values = loadmat(path, variable_names=list(fields))
+        # The stubs know paths only; the bytes of a file in a pack come as an open file.
+        values = loadmat(BytesIO(path.read_bytes()), variable_names=list(fields))  # type: ignore[arg-type]
     except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
         raise DfgsError(f"dataset {name!r}: cannot read {path} as a MATLAB file: {error}") from error
     missing = [field for field in fields if field not in values]

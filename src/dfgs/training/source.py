@@ -39,7 +39,11 @@ class Source:
 
 
 def load_source(job: dict[str, Any], backbone: BackboneSettings) -> Source:
-    """Open the datasets of a job's source and decode their training images at the backbone's input size."""
-    images = join([open_dataset(part).train() for part in job["datasets"]])
+    """Open the datasets of a job's source and decode their training images at the backbone's input size.
+
+    With the view `combined` these are all images of each dataset, otherwise those of its training identities.
+    """
+    parts = [open_dataset(part) for part in job["datasets"]]
+    images = join([part.combined() if job.get("view") == "combined" else part.train() for part in parts])
     labels = Labels(images.pids, images.camids, images.domains)
     return Source(job["name"], ImageStore(images.paths, backbone.input_size), labels, torch.from_numpy(images.pids))
