@@ -343,6 +343,8 @@ def test_the_same_folder_under_another_name_is_seen_through(values: dict[str, An
     assert config.leaks("a", "a")
     assert not config.leaks("a", "b")
     assert not config.leaks("ab", "a")
+    values["sources"]["a"]["view"] = "train"
+    assert not Config.parse(values).leaks("a", "a")
 
 
 def test_a_model_may_name_what_it_changes_in_another_one(values: dict[str, Any]) -> None:

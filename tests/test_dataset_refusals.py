@@ -121,6 +121,16 @@ def person_with_one_image(root: Path) -> None:
     (root / "Persons/0001002.jpg").unlink()
 
 
+def nested_v2(root: Path) -> None:
+    only()(root)
+    trees.msmt17(root / "MSMT17_V2", "V2", scale=400)
+
+
+def nested_np(root: Path) -> None:
+    only()(root)
+    trees.write(root / "cuhk03-np", trees.cuhk03_np(100))
+
+
 NESTED = r"must hold .*; found \['{0}'\]; they lie in \S*/{0}/{0}, set root to it"
 WRONG: list[tuple[str, Spoil, str]] = [
     *((layout, nest, NESTED.format(layout)) for layout in BUILD),
@@ -129,6 +139,8 @@ WRONG: list[tuple[str, Spoil, str]] = [
     ("market1501", without("bounding_box_train"), r"found \['bounding_box_test', 'query'\]"),
     ("market1501", emptied("bounding_box_train"), "bounding_box_train holds no image named like"),
     ("msmt17", adding("mask_train_v2", "a.jpg"), r"mixes MSMT17 V1 \(train, test\) and V2 \(mask_train_v2\)"),
+    ("msmt17", nested_v2, r"must hold mask_train_v2, .*they lie in \S*/MSMT17_V2, set root to it"),
+    ("cuhk03", nested_np, r"must hold labeled/bounding_box_train, .*they lie in \S*/cuhk03-np, set root to it"),
     ("msmt17", renamed("test", "mask_test_v2"), r"mixes MSMT17 V1 \(train\) and V2 \(mask_test_v2\)"),
     ("msmt17", without("list_val.txt"), r"must hold train, test, list_train.txt, list_val.txt, .*; found \['list_"),
     ("msmt17", text("list_val.txt", ""), "list_val.txt is empty; expected lines like"),

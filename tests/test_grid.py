@@ -188,6 +188,7 @@ def test_a_source_with_all_images_is_not_scored_on_them(values: Values) -> None:
 
 def test_a_source_that_is_written_as_a_map_of_training_images_changes_no_job(values: Values) -> None:
     before = jobs(values)
+    assert not any('"view"' in job for job in before.values())
     values["sources"]["ab"] = {"datasets": ["drawn-a", "drawn-b"], "view": "train"}
     assert jobs(values) == before
 

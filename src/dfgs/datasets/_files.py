@@ -27,9 +27,16 @@ class Place:
             return path
         found = str(listed(self.root)[:SHOWN]) if self.root.is_dir() else "no such folder"
         parts = ", ".join(self.parts)
-        raise DfgsError(f"dataset {self.name!r}: {self.root} must hold {parts}; found {found}{self._hint()}")
+        raise DfgsError(f"dataset {self.name!r}: {self.root} must hold {parts}; found {found}{self.hint}")
 
-    def _hint(self) -> str:
+    @property
+    def present(self) -> list[str]:
+        """The parts that are there."""
+        return [part for part in self.parts if (self.root / part).exists()]
+
+    @property
+    def hint(self) -> str:
+        """Where the parts are, if not in `root`; empty if unknown."""
         inside = listed(self.root) if self.root.is_dir() else []
         for near in (*(self.root / name for name in inside), self.root.parent):
             if all((near / part).exists() for part in self.parts):
@@ -80,7 +87,7 @@ def which_form(name: str, root: Path, forms: Sequence[tuple[str, ...]]) -> int:
     for number, parts in enumerate(forms):
         if all((root / part).exists() for part in parts):
             return number
-    closest = max(range(len(forms)), key=lambda number: sum((root / part).exists() for part in forms[number]))
-    place = Place(name, root, forms[closest])
-    place.find(next(part for part in forms[closest] if not (root / part).exists()))
+    places = [Place(name, root, parts) for parts in forms]
+    closest = max(places, key=lambda place: (len(place.present), bool(place.hint)))
+    closest.find(next(part for part in closest.parts if part not in closest.present))
     raise AssertionError("a form that is complete has been returned")
