@@ -624,3 +624,14 @@ def test_the_audit_sees_clean_features_of_the_model_and_leaves_its_mode_and_all_
     assert audits.features is not None
     both = torch.cat([expected.pooled, expected.projected], dim=1).numpy()
     np.testing.assert_allclose(audits.features, both, rtol=1e-3, atol=1e-4)
+
+
+def test_a_source_of_all_images_joins_the_combined_views(on_disk: Values, world: Path) -> None:
+    backbone = Config.parse(on_disk).backbones["small"]
+    part = {"name": "drawn", "layout": "market1501", "root": str(world), "options": {}}
+    dataset = Market1501("drawn", world)
+    for view, own in (("train", dataset.train()), ("combined", dataset.combined())):
+        source = load_source({"name": "s", "datasets": [part, part], "view": view}, backbone)
+        assert source.store.paths == own.paths * 2
+        assert source.identities == 2 * len(np.unique(own.pids))
+    assert len(dataset.combined()) > len(dataset.train())
