@@ -95,30 +95,27 @@ def test_combined_holds_every_file_but_distractors(small: Path, layout: str) -> 
     assert list(opened(layout, small / layout).combined().paths) == expected
 
 
-def test_the_real_market_combined_has_1501_identities_and_in_the_papers_way_1502(
-    virtual: Callable[[trees.Tree], Path],
-) -> None:
-    root = virtual(trees.market1501())
-    plain, quirk = opened("market1501", root), opened("market1501", root, background_as_identity=True)
-    assert counts(plain.combined()) == (32217 - 2798, 1501)
-    combined = quirk.combined()
-    assert counts(combined) == (32217, 1502)
-    assert (combined.pids == 0).sum() == 2798
-    held = opened("market1501", root, validation=10)
+def test_market_combined_keeps_distractors_as_one_identity_only_in_the_papers_way(small: Path) -> None:
+    root = small / "market1501"
+    plain = opened("market1501", root).combined()
+    quirk = opened("market1501", root, background_as_identity=True).combined()
+    assert counts(quirk) == (len(plain) + 50, counts(plain)[1] + 1)
+    assert (quirk.pids == 0).sum() == 50
+    held = opened("market1501", root, validation=2)
     kept = held.combined()
     assert not set(kept.pids) & set(held.query("val").pids)
-    assert counts(kept)[1] == 1491
+    assert counts(kept)[1] == counts(plain)[1] - 2
 
 
-def test_msmt17_is_counted_as_published(tmp_path: Path) -> None:
-    root = trees.msmt17(tmp_path)
+def test_msmt17_trains_on_both_lists_of_its_training_identities(tmp_path: Path) -> None:
+    root = trees.msmt17(tmp_path, scale=20)
     dataset = opened("msmt17", root)
-    assert counts(dataset.train()) == (32621, 1041)
-    assert counts(opened("msmt17", root, train_without_val=True).train()) == (30248, 1041)
-    assert counts(dataset.query("test")) == (11659, 3060)
-    assert counts(dataset.gallery("test")) == (82161, 3060)
+    assert counts(dataset.train()) == (30248 // 20 + 2373 // 20, 52)
+    assert counts(opened("msmt17", root, train_without_val=True).train()) == (30248 // 20, 52)
+    assert counts(dataset.query("test")) == (11659 // 20, 153)
+    assert counts(dataset.gallery("test")) == (82161 // 20, 153)
     combined = dataset.combined()
-    assert counts(combined) == (126441, 4101)
+    assert counts(combined) == (30248 // 20 + 2373 // 20 + 11659 // 20 + 82161 // 20, 52 + 153)
     assert np.unique(combined.camids).tolist() == list(range(1, 16))
 
 
