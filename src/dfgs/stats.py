@@ -98,7 +98,7 @@ class SplitSpread:
 def split_spreads(frame: pd.DataFrame, metric: str) -> dict[tuple[str, str, Transfer], SplitSpread]:
     """Return how far a target's splits are apart for every model, sampler and transfer.
 
-    The deviation is that of the splits' means over seeds, so that it is the same people's luck and not the training's.
+    The deviation is that of the splits' means over seeds: what the choice of people does, the training's chance apart.
     """
     rows = frame[frame["metric"] == metric]
     means = rows.groupby(["model", "sampler", "source", "target", "split"], as_index=False)["value"].mean()
