@@ -1,5 +1,6 @@
 """Wrong layouts: each is refused in one sentence that names the dataset, the place and what would be right."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -241,6 +242,18 @@ def test_a_root_that_is_missing_or_a_file_is_named(tmp_path: Path) -> None:
 def test_a_file_in_the_place_of_a_folder_of_images_is_named(tmp_path: Path) -> None:
     trees.write(tmp_path, {"": ["cropped_images"]})
     with pytest.raises(DfgsError, match="cropped_images is a file, not a folder of images"):
+        every_view("cuhk-sysu", tmp_path)
+
+
+def test_a_name_of_bytes_or_with_a_line_break_is_shown_in_one_line(tmp_path: Path) -> None:
+    trees.write(tmp_path, {"cropped_images": ["p1_s1\n_1.jpg"]})
+    with pytest.raises(DfgsError, match=r"cropped_images/p1_s1\\n_1.jpg is not named like"):
+        every_view("cuhk-sysu", tmp_path)
+    trees.write(tmp_path, {"cropped_images": [os.fsdecode(b"p1_\xff_1.jpg")]})
+    with pytest.raises(DfgsError, match=r"cropped_images/p1_s1\\n_1.jpg is not named like .* \(nor are 1 more\)"):
+        every_view("cuhk-sysu", tmp_path)
+    (tmp_path / "cropped_images/p1_s1\n_1.jpg").unlink()
+    with pytest.raises(DfgsError, match=r"cropped_images/p1_\\udcff_1.jpg is not named like"):
         every_view("cuhk-sysu", tmp_path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dfgs.errors import DfgsError
 
-LITTER = frozenset({"thumbs.db", "desktop.ini"})
+LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 SHOWN = 6
 
@@ -57,7 +57,9 @@ class Place:
         strange = [name for name, match in zip(names, matches, strict=True) if match is None]
         if strange:
             more = f" (nor are {len(strange) - 1} more)" if len(strange) > 1 else ""
-            raise DfgsError(f"dataset {self.name!r}: {folder / strange[0]} is not named like {naming.example}{more}")
+            raise DfgsError(
+                f"dataset {self.name!r}: {shown(folder / strange[0])} is not named like {naming.example}{more}"
+            )
         if not names:
             raise DfgsError(f"dataset {self.name!r}: {folder} holds no image named like {naming.example}")
         return [(folder / name, match) for name, match in zip(names, matches, strict=True) if match is not None]
@@ -80,6 +82,12 @@ def listed(folder: Path) -> list[str]:
     """List a folder's names, sorted, without hidden files and what operating systems leave behind."""
     names = (path.name for path in folder.iterdir())
     return sorted(name for name in names if not name.startswith(".") and name.lower() not in LITTER)
+
+
+def shown(path: Path) -> str:
+    """Write a path in one line, whatever characters or bytes are in its names."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def which_form(name: str, root: Path, forms: Sequence[tuple[str, ...]]) -> int:
