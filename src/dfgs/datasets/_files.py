@@ -56,10 +56,9 @@ class Place:
         matches = [naming.pattern.fullmatch(name) for name in names]
         strange = [name for name, match in zip(names, matches, strict=True) if match is None]
         if strange:
-            more = f" (nor are {len(strange) - 1} more)" if len(strange) > 1 else ""
-            raise DfgsError(
-                f"dataset {self.name!r}: {shown(folder / strange[0])} is not named like {naming.example}{more}"
-            )
+            more = f" (one of {len(strange)})" if len(strange) > 1 else ""
+            first = shown(folder / strange[0])
+            raise DfgsError(f"dataset {self.name!r}: {first} is not named like {naming.example}{more}")
         if not names:
             raise DfgsError(f"dataset {self.name!r}: {folder} holds no image named like {naming.example}")
         return [(folder / name, match) for name, match in zip(names, matches, strict=True) if match is not None]
