@@ -12,7 +12,7 @@ import dfgs
 
 PACKAGE = Path(dfgs.__file__).parent
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"registry", "errors", "provenance"}),
+    frozenset({"registry", "errors", "provenance", "isolation"}),
     frozenset({"samplers", "datasets", "drawn", "metrics", "results"}),
     frozenset(
         {

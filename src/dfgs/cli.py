@@ -84,6 +84,37 @@ def pretrain(job: dict[str, Any], device: str, weights: Path, report: Path) -> N
     run(job, weights, report, _device(device))
 
 
+@cli.command("convert-weights")
+@click.argument("source", metavar="IN", type=FILE)
+@click.argument("output", metavar="OUT", type=FILE)
+@click.option("--architecture", help="open_clip's name; by default it is recognised.")
+@click.option("--activation", type=click.Choice(["quickgelu", "gelu"]), help="Where the file does not tell it.")
+@click.option("--input-size", type=(int, int), help="Height and width, where they are not the architecture's own.")
+@click.option("--stride", type=int, help="Between patches (of a ResNet: of its last stage), where not its own.")
+def convert_weights(source: Path, output: Path, activation: str | None, **known: Any) -> None:
+    """Convert OpenAI's TorchScript archive, or a .pt state dict, into OUT.safetensors and OUT.json.
+
+    IN is read in a process of its own that has no network, and no code in it is run.
+    """
+    from dfgs.models.conversion import convert_weights as run
+
+    known["quick_gelu"] = None if activation is None else activation == "quickgelu"
+    run(source, output, {name: value for name, value in known.items() if value is not None})
+
+
+@cli.command("fetch-weights")
+@click.argument("architecture")
+@click.argument("tag")
+def fetch_weights(architecture: str, tag: str) -> None:
+    """Download open_clip's weights TAG of ARCHITECTURE once; jobs look for them there and never use the network.
+
+    They are kept in $DFGS_WEIGHTS, or in ~/.cache/dfgs/weights.
+    """
+    from dfgs.models.conversion import fetch_weights as run
+
+    click.echo(run(architecture, tag))
+
+
 @cli.command("learn-prompts")
 @job_option
 @workers_option

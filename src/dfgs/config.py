@@ -35,6 +35,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Feature = Literal["intermediate", "pooled", "projected"]
 
 
+def is_weight_file(pretrained: str) -> bool:
+    """Tell whether `pretrained` is a file and not an open_clip tag."""
+    return "/" in pretrained or pretrained.endswith((".safetensors", ".pt", ".pth", ".bin"))
+
+
 class Settings(BaseModel):
     """Base of all settings: frozen, and an unknown key is an error."""
 
@@ -126,7 +131,7 @@ class PretrainSettings(Settings):
 class BackboneSettings(Settings):
     """A CLIP model: architecture by open_clip name, weights, and the input size it is used at.
 
-    `pretrained`: `drawn` (trained here, by `pretrain`), an open_clip tag or weight file, or null (random weights).
+    `pretrained`: `drawn` (trained here, by `pretrain`), an open_clip tag, a weight file, or null (random weights).
     """
 
     architecture: str
@@ -224,10 +229,14 @@ class TestSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """A recipe on a backbone; CLIP-ReID's and CLIP-DFGS's differ in these values only."""
+    """A recipe on a backbone; CLIP-ReID's and CLIP-DFGS's differ in these values only.
+
+    `camera_embedding` is the factor of a camera's learned vector (SIE) on the class token; null for none.
+    """
 
     backbone: Name
     freeze_statistics: bool
+    camera_embedding: PositiveFloat | None = None
     input: InputSettings
     batch: BatchSettings
     prior: PriorSettings | None
@@ -277,6 +286,7 @@ class Config(Settings):
         _check_roots(config)
         _check_options(config)
         _check_leaks(config)
+        _check_weights(config)
         return config
 
     def root(self, dataset: str) -> str:
@@ -458,6 +468,17 @@ def _check_leaks(config: Config) -> None:
                     f"config: experiments.{name}: source {source!r} trains on all images of every target "
                     f"({', '.join(experiment.targets)}); add a target of another dataset, or set view to train"
                 )
+
+
+def _check_weights(config: Config) -> None:
+    """Every weight file that a running experiment starts from exists."""
+    models = {model for experiment in _running(config) for model in experiment.models}
+    for name in sorted({config.models[model].backbone for model in models}):
+        pretrained = config.backbones[name].pretrained
+        if pretrained is not None and is_weight_file(pretrained) and not Path(pretrained).is_file():
+            raise DfgsError(
+                f"config: backbones.{name}.pretrained: there is no file {pretrained}; give a weight file or a tag"
+            )
 
 
 def used_datasets(config: Config) -> set[str]:

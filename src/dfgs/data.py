@@ -35,10 +35,13 @@ def decode(path: Path, size: tuple[int, int]) -> Tensor:
 
 
 class ImageStore:
-    """Resized images of a list of files, uint8 (3, height, width) each, decoded once where they fit into memory."""
+    """Resized images of a list of files, uint8 (3, height, width) each, decoded once where they fit into memory.
 
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int]) -> None:
-        self.paths, self.size = tuple(paths), size
+    `cameras` int64 (n,) may hold the row of each image's camera in a camera embedding.
+    """
+
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int], cameras: Tensor | None = None) -> None:
+        self.paths, self.size, self.cameras = tuple(paths), size, cameras
         self._cache: Tensor | None = None
         if len(self.paths) * 3 * size[0] * size[1] <= CACHE_LIMIT:
             self._cache = torch.stack([decode(path, size) for path in self.paths])
@@ -137,12 +140,16 @@ class Loader:
     def __init__(
         self, store: ImageStore, settings: InputSettings, *, augment: bool, workers: int, seed: int = 0
     ) -> None:
-        self.how, self.seed, self.count = settings.normalise, seed, 0
+        self.how, self.seed, self.count, self.cameras = settings.normalise, seed, 0, store.cameras
         transform = TrainTransform(settings.augment, store.size) if augment else None
         self._batches = _Batches()
         self._loader = DataLoader(
             _Items(store, transform), batch_sampler=self._batches, num_workers=workers, persistent_workers=workers > 0
         )
+
+    def camera_rows(self, indices: Tensor) -> Tensor | None:
+        """Return the camera rows of images by their indices, where the store has them."""
+        return None if self.cameras is None else self.cameras[indices]
 
     def load(self, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images float (b, 3, h, w), indices int64 (b,)) for each list of image indices."""

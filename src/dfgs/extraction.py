@@ -16,7 +16,8 @@ from dfgs.datasets import open_dataset
 from dfgs.datasets.base import Images
 from dfgs.errors import DfgsError
 from dfgs.feature_store import store_features, stored
-from dfgs.models.clip import ImageEncoder, build_clip, load_weights
+from dfgs.models.clip import ImageEncoder, build_clip
+from dfgs.models.towers import load_tower
 from dfgs.provenance import digest_file, digest_json, write_json
 
 EMBED_BATCH = 256
@@ -35,8 +36,8 @@ def embed_images(
     batches = [indices[i : i + EMBED_BATCH] for i in range(0, len(indices), EMBED_BATCH)]
     rows = []
     with torch.inference_mode():
-        for images, _ in loader.load(batches):
-            rows.append(encoder(images.to(device)).joined(names).cpu())
+        for images, loaded in loader.load(batches):
+            rows.append(encoder(images.to(device), loader.camera_rows(loaded)).joined(names).cpu())
     encoder.train(was_training)
     return torch.cat(rows).clone()
 
@@ -53,9 +54,11 @@ def embed_targets(
     backbone = BackboneSettings.model_validate(job["backbone"])
     settings, test = InputSettings.model_validate(job["input"]), TestSettings.model_validate(job["test"])
     clip = build_clip(backbone, weights.get("backbone"))
-    encoder = ImageEncoder(clip.visual, job["freeze_statistics"])
+    frozen, coefficient = job["freeze_statistics"], job.get("camera_embedding")
     if "trained" in weights:
-        load_weights(encoder.visual, weights["trained"])
+        encoder = load_tower(clip.visual, weights["trained"], frozen, coefficient)
+    else:
+        encoder = ImageEncoder(clip.visual, frozen)
     encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model_key = digest_json(
         [
@@ -73,7 +76,8 @@ def embed_targets(
         file = output.parent / f"{digest_json([model_key, digests[key]])}.npy"
         index[key] = file.name
         if not stored(file):
-            store = ImageStore(images.paths, backbone.input_size)
+            cameras = encoder.cameras.rows(dataset, images.camids.tolist()) if encoder.cameras else None
+            store = ImageStore(images.paths, backbone.input_size, cameras)
             loader = Loader(store, settings, augment=False, workers=workers)
             log.info("embedding %s %s %s: %d images", dataset, split, view, len(images))
             features: NDArray[np.float32] = embed_images(

@@ -107,7 +107,7 @@ class Grid:
     def finetune_job(self, trial: Trial) -> Job:
         """Job of `dfgs finetune`."""
         settings = self.config.models[trial.model]
-        chosen = settings.model_dump(mode="json", include={"freeze_statistics", "input", "batch", "finetune", "test"})
+        chosen = _tower(settings, {"freeze_statistics", "input", "batch", "finetune", "test"})
         if settings.prior is not None:
             chosen["prior"] = settings.model_dump(mode="json")["prior"]
         identity = {
@@ -128,7 +128,7 @@ class Grid:
             )
             for dataset in views
         }
-        chosen = settings.model_dump(mode="json", include={"freeze_statistics", "input", "test"})
+        chosen = _tower(settings, {"freeze_statistics", "input", "test"})
         return {
             **self._base(settings),
             **chosen,
@@ -206,6 +206,12 @@ class Grid:
             "root": self.config.root(name),
             "options": settings.options,
         }
+
+
+def _tower(settings: ModelSettings, keys: set[str]) -> Job:
+    """Take `keys` of a recipe; a camera embedding is among them only where there is one, so that no job changes."""
+    cameras = {"camera_embedding"} if settings.camera_embedding is not None else set()
+    return settings.model_dump(mode="json", include=keys | cameras)
 
 
 def _digest(names: Iterable[str]) -> str:

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dfgs.config import BackboneSettings
 from dfgs.errors import DfgsError, did_you_mean
+from dfgs.models.cameras import CameraEmbedding
 from dfgs.models.features import Features
+from dfgs.models.weights import check_activation, find_weights, load_weights, read_facts, read_weights, take_state
 from dfgs.vision import open_clip
 
 ModifiedResNet: Any = open_clip.modified_resnet.ModifiedResNet
@@ -24,80 +24,130 @@ def build_clip(settings: BackboneSettings, weights: Path | None, seed: int = 0) 
     """Build the CLIP model called `settings.architecture` at `settings.input_size`, float32, in eval mode.
 
     `weights` is a safetensors file of this very model (as the `pretrain` stage writes it); None takes
-    `settings.pretrained`: an open_clip tag or file, or random weights (from `seed`) where that is null.
-    Raises `DfgsError` for an unknown architecture or weights of another shape.
+    `settings.pretrained`: a file, a tag that `dfgs fetch-weights` has fetched, or random weights (from `seed`) where
+    that is null. Raises `DfgsError` for an unknown architecture and for weights of another model, activation, input
+    size or stride.
     """
-    open_clip.add_model_config(ARCHITECTURES)
-    if settings.architecture not in open_clip.list_models():
-        near = did_you_mean(settings.architecture, open_clip.list_models())
-        raise DfgsError(f"backbone: open_clip has no architecture {settings.architecture!r}{near.split(' (known')[0]}")
-    tag = settings.pretrained if weights is None and settings.pretrained != "drawn" else None
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            clip = open_clip.create_model(settings.architecture, pretrained=tag, precision="fp32")
-    except (RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DfgsError(f"backbone: cannot load pretrained={tag!r} into {settings.architecture}: {reason}") from error
-    set_input_size(clip.visual, settings.input_size, settings.stride, settings.last_stride)
+    clip = random_clip(settings.architecture, seed)
+    if weights is None and settings.pretrained not in (None, "drawn"):
+        _take_pretrained(clip, settings)
+    set_input_size(clip.visual, settings.input_size, _step(clip.visual, settings))
     if weights is not None:
         load_weights(clip, weights)
     return clip.eval()
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a safetensors file that holds exactly the state of `module`; `DfgsError` names what disagrees."""
-    try:
-        module.load_state_dict(read_tensors(path))
-    except RuntimeError as error:
-        raise DfgsError(f"cannot load weights {path}: {str(error).splitlines()[0]}") from error
+def check_architecture(name: str) -> None:
+    """Raise `DfgsError` if open_clip has no architecture of this name, ours included."""
+    open_clip.add_model_config(ARCHITECTURES)
+    if name not in open_clip.list_models():
+        near = did_you_mean(name, open_clip.list_models())
+        raise DfgsError(f"backbone: open_clip has no architecture {name!r}{near.split(' (known')[0]}")
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; `DfgsError` names one that is missing or damaged."""
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise DfgsError(f"cannot load weights {path}: {str(error).splitlines()[0]}") from error
+def random_clip(architecture: str, seed: int = 0) -> Any:
+    """Build an architecture at its own input size, float32, with weights drawn from `seed`."""
+    check_architecture(architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return open_clip.create_model(architecture, precision="fp32")
 
 
-def set_input_size(visual: nn.Module, size: tuple[int, int], stride: int | None, last_stride: int) -> None:
-    """Fit the image tower to `size` (height, width) pixels, resizing its position embedding bilinearly.
+def _take_pretrained(clip: Any, settings: BackboneSettings) -> None:
+    """Load a stranger's weights: those of the architecture's own input size, or those of the configuration's.
 
-    As CLIP-ReID (AAAI 2023): the class position is kept, the grid is interpolated. `stride` (Vision Transformer
-    only) below the patch size gives overlapping patches; `last_stride` 1 (ResNet only) keeps the last stage's
-    resolution.
+    The former are resized afterwards, as CLIP-ReID does; weights of any third size or stride are refused.
     """
+    path = find_weights(settings)
+    state, facts = read_weights(path), read_facts(path)
+    visual, found = clip.visual, state.get("visual." + positions_of(clip.visual)[0])
+    own = geometry(visual)
+    made = own if facts is None else (facts.input_size, facts.stride)
+    if facts is not None:
+        check_activation(f"weights {path}", facts.quick_gelu, settings.architecture)
+    if made != own or (found is not None and len(found) != len(positions_of(visual)[1])):
+        set_input_size(visual, settings.input_size, _step(visual, settings))
+        asked = geometry(visual)
+        if facts is not None and made != asked:
+            raise DfgsError(
+                f"backbone: weights {path} were made {_at(made)}, the configuration asks {_at(asked, 'for')}"
+            )
+        if found is not None and len(found) != len(positions_of(visual)[1]):
+            raise DfgsError(
+                f"backbone: weights {path} hold {len(found) - 1} positions, the configuration has "
+                f"{len(positions_of(visual)[1]) - 1} {_at(asked)}; weights of another size than the architecture's own "
+                f"({_at(own)[3:]}) must agree with it"
+            )
+    take_state(clip, state, path)
+
+
+def _at(made: tuple[tuple[int, int], int], word: str = "at") -> str:
+    (height, width), stride = made
+    return f"{word} {height}×{width} pixels and stride {stride}"
+
+
+def _step(visual: nn.Module, settings: BackboneSettings) -> int:
+    """Return the step between patches, of a ResNet the stride of its last stage."""
+    if isinstance(visual, VisionTransformer):
+        return settings.stride or int(visual.patch_size[0])
+    return settings.last_stride
+
+
+def geometry(visual: Any) -> tuple[tuple[int, int], int]:
+    """Return an image tower's input size (height, width) and stride: between patches, of a ResNet's last stage."""
+    size = visual.image_size
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    if isinstance(visual, VisionTransformer):
+        return (height, width), int(visual.conv1.stride[0])
+    return (height, width), 1 if isinstance(visual.layer4[0].avgpool, nn.Identity) else 2
+
+
+def positions_of(visual: Any) -> tuple[str, nn.Parameter]:
+    """Return the name of an image tower's position embedding and itself: (1 + cells, d)."""
+    if isinstance(visual, VisionTransformer):
+        return "positional_embedding", visual.positional_embedding
+    if isinstance(visual, ModifiedResNet):
+        return "attnpool.positional_embedding", visual.attnpool.positional_embedding
+    raise DfgsError(f"backbone: image tower {type(visual).__name__} is neither a Vision Transformer nor CLIP's ResNet")
+
+
+def grid_of(visual: Any) -> tuple[int, int]:
+    """Return rows and columns of the cells that an image tower attends to."""
+    (height, width), stride = geometry(visual)
     if isinstance(visual, VisionTransformer):
         patch = int(visual.patch_size[0])
-        step = stride or patch
-        visual.conv1.stride = (step, step)
-        grid = ((size[0] - patch) // step + 1, (size[1] - patch) // step + 1)
-        visual.positional_embedding = _resized(visual.positional_embedding, grid)
-        visual.grid_size, visual.image_size = grid, size
-    elif isinstance(visual, ModifiedResNet):
-        if last_stride == 1:
-            block = visual.layer4[0]
-            block.avgpool = nn.Identity()
-            block.downsample[0] = nn.Identity()
-        reduction = 32 if last_stride == 2 else 16
-        grid = (size[0] // reduction, size[1] // reduction)
-        visual.attnpool.positional_embedding = _resized(visual.attnpool.positional_embedding, grid)
-        visual.image_size = size
-    else:
-        raise DfgsError(
-            f"backbone: image tower {type(visual).__name__} is neither a Vision Transformer nor CLIP's ResNet"
-        )
+        return (height - patch) // stride + 1, (width - patch) // stride + 1
+    return height // (16 * stride), width // (16 * stride)
 
 
-def _resized(embedding: nn.Parameter, grid: tuple[int, int]) -> nn.Parameter:
-    """Position embedding (1 + h·w, d) of a square grid, interpolated to `grid`."""
-    cells = embedding.shape[0] - 1
-    side = round(cells**0.5)
-    if (side, side) == grid:
+def set_input_size(visual: Any, size: tuple[int, int], stride: int) -> None:
+    """Fit the image tower to `size` (height, width) pixels, resizing its position embedding bilinearly.
+
+    As CLIP-ReID (AAAI 2023): the class position is kept, the grid is interpolated. A `stride` below a Vision
+    Transformer's patch size gives overlapping patches; 1 keeps the resolution of a ResNet's last stage (2 halves it).
+    """
+    name, positions = positions_of(visual)
+    before = grid_of(visual)
+    if isinstance(visual, VisionTransformer):
+        visual.conv1.stride = (stride, stride)
+    elif stride == 1:
+        block = visual.layer4[0]
+        block.avgpool = nn.Identity()
+        block.downsample[0] = nn.Identity()
+    visual.image_size = size
+    grid = grid_of(visual)
+    if isinstance(visual, VisionTransformer):
+        visual.grid_size = grid
+    owner, _, attribute = name.rpartition(".")
+    setattr(visual.get_submodule(owner), attribute, _resized(positions, before, grid))
+
+
+def _resized(embedding: nn.Parameter, before: tuple[int, int], grid: tuple[int, int]) -> nn.Parameter:
+    """Position embedding (1 + h·w, d) of the grid `before`, interpolated to `grid`."""
+    if before == grid:
         return embedding
-    square = embedding[1:].detach().reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    resized = functional.interpolate(square, size=grid, mode="bilinear", align_corners=False)
+    cells = embedding[1:].detach().reshape(1, *before, -1).permute(0, 3, 1, 2)
+    resized = functional.interpolate(cells, size=grid, mode="bilinear", align_corners=False)
     flat = resized.permute(0, 2, 3, 1).reshape(grid[0] * grid[1], -1)
     return nn.Parameter(torch.cat([embedding[:1].detach(), flat]))
 
@@ -106,11 +156,12 @@ class ImageEncoder(nn.Module):
     """The image tower of a CLIP model; `widths` tells the size of each feature.
 
     With `freeze_statistics` BatchNorm keeps its pre-trained statistics, so that a batch acts through the loss alone.
+    `cameras` may be a `CameraEmbedding`, for a Vision Transformer.
     """
 
-    def __init__(self, visual: nn.Module, freeze_statistics: bool) -> None:
+    def __init__(self, visual: nn.Module, freeze_statistics: bool, cameras: CameraEmbedding | None = None) -> None:
         super().__init__()
-        self.visual, self.freeze_statistics = visual, freeze_statistics
+        self.visual, self.freeze_statistics, self.cameras = visual, freeze_statistics, cameras
         if isinstance(visual, VisionTransformer):
             width = int(visual.conv1.out_channels)
             sizes = (width, width, int(visual.proj.shape[1]))
@@ -118,7 +169,16 @@ class ImageEncoder(nn.Module):
             tower: Any = visual
             width = int(tower.layer4[-1].conv3.out_channels)
             sizes = (width // 2, width, int(tower.output_dim))
+            if cameras is not None:
+                raise DfgsError(
+                    "model: camera_embedding needs a Vision Transformer, the backbone is a ResNet; set null"
+                )
         self.widths = dict(zip(("intermediate", "pooled", "projected"), sizes, strict=True))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     def train(self, mode: bool = True) -> "ImageEncoder":
         """Set training mode; BatchNorm layers stay in eval mode where statistics are frozen."""
@@ -129,18 +189,23 @@ class ImageEncoder(nn.Module):
                     module.eval()
         return self
 
-    def forward(self, images: Tensor) -> Features:
-        """Encode images (n, 3, height, width)."""
+    def forward(self, images: Tensor, rows: Tensor | None = None) -> Features:
+        """Encode images (n, 3, height, width); `rows` int64 (n,) are their rows in the camera embedding."""
         if isinstance(self.visual, VisionTransformer):
-            return self._transformer(images)
+            return self._transformer(images, rows)
         return self._resnet(images)
 
-    def _transformer(self, images: Tensor) -> Features:
+    def _transformer(self, images: Tensor, rows: Tensor | None) -> Features:
         visual: Any = self.visual
+        first = visual.class_embedding.expand(len(images), 1, -1)
+        if self.cameras is not None and rows is not None:
+            first = first + self.cameras(rows.to(images.device))[:, None]
+        patches = visual.conv1(images).flatten(2).transpose(1, 2)
+        embedded = torch.cat([first, patches], dim=1) + visual.positional_embedding
         depth = len(visual.transformer.resblocks)
-        tokens = visual.forward_intermediates(
-            images, indices=[depth - 2, depth - 1], output_fmt="NLC", output_extra_tokens=True, intermediates_only=True
-        )["image_intermediates_prefix"]
+        _, tokens = visual.transformer.forward_intermediates(
+            visual.ln_pre(visual.patch_dropout(embedded)), indices=[depth - 2, depth - 1]
+        )
         pooled = visual.ln_post(tokens[1][:, 0])
         return Features(tokens[0][:, 0], pooled, pooled @ visual.proj)
 

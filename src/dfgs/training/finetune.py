@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dfgs.config import BANK, FRESH, BackboneSettings, BatchSettings, FinetuneSettings, InputSettings, TestSettings
@@ -19,9 +18,12 @@ from dfgs.data import Loader
 from dfgs.errors import DfgsError
 from dfgs.extraction import embed_images
 from dfgs.losses.base import LossContext
-from dfgs.models.clip import ImageEncoder, build_clip, read_tensors
+from dfgs.models.cameras import CameraEmbedding
+from dfgs.models.clip import ImageEncoder, build_clip
 from dfgs.models.features import Features
-from dfgs.provenance import commit, digest_file, versions, whole_file, write_json, write_text
+from dfgs.models.towers import save_tower
+from dfgs.models.weights import read_tensors
+from dfgs.provenance import commit, digest_file, versions, write_json, write_text
 from dfgs.samplers import REGISTRY
 from dfgs.samplers._continued import ContinuedPasses
 from dfgs.samplers.base import BatchSampler, FeatureRequest, Labels
@@ -44,7 +46,7 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
     learned = read_tensors(prompts)
     _check_source(prompts, source)
     text = learned.pop("text").to(device)
-    encoder = _encoder(job, backbone, learned, device)
+    encoder = _encoder(job, source, learned, device)
     context = LossContext(encoder.widths, source.identities, text, torch.Generator().manual_seed(job["seed"]))
     sampler = build_sampler(job["sampler"], source, batch, job["seed"])
     features = GraphFeatures(job, encoder, source, text, workers, device)
@@ -68,8 +70,7 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
     )
     curve = train(stage, device)
     cost = sampler_cost(curve) | features.cost(source.labels, job["seed"])
-    with whole_file(output["weights"]) as partial:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in encoder.visual.state_dict().items()}, partial)
+    save_tower(encoder, output["weights"])
     write_curve(curve, output["curve"])
     audits.write(output["audit"])
     record = {
@@ -179,15 +180,20 @@ class GraphFeatures:
         return rows
 
 
-def _encoder(
-    job: dict[str, Any], backbone: BackboneSettings, learned: dict[str, Tensor], device: torch.device
-) -> ImageEncoder:
-    """Build the image tower with the weights that stage 1 left."""
+def _encoder(job: dict[str, Any], source: Source, learned: dict[str, Tensor], device: torch.device) -> ImageEncoder:
+    """Build the image tower with the weights that stage 1 left, and a fresh camera embedding where one is asked for."""
+    backbone = BackboneSettings.model_validate(job["backbone"])
     clip = build_clip(backbone.model_copy(update={"pretrained": None}), None)
     prefix = "visual."
     state = {name[len(prefix) :]: tensor for name, tensor in learned.items() if name.startswith(prefix)}
     clip.visual.load_state_dict(state)
-    encoder = ImageEncoder(clip.visual, job["freeze_statistics"])
+    cameras, coefficient = None, job.get("camera_embedding")
+    if coefficient is not None:
+        generator = torch.Generator().manual_seed(job["seed"])
+        cameras = CameraEmbedding(
+            source.cameras, ImageEncoder(clip.visual, True).widths["pooled"], coefficient, generator
+        )
+    encoder = ImageEncoder(clip.visual, job["freeze_statistics"], cameras)
     return encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

@@ -87,7 +87,7 @@ def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
         for segment in stage.passes.segments():
             stage.encoder.train()
             for images, indices in stage.loader.load(segment):
-                _step(stage, optimiser, images.to(device), stage.pids[indices].to(device), figures)
+                _step(stage, optimiser, images, indices, figures)
         served = stage.passes.statistics
         row = {"epoch": epoch, "step": epoch * len(stage.passes), "learning_rate": rate, **figures.values()}
         row |= {
@@ -126,8 +126,10 @@ def _optimiser(stage: Stage) -> torch.optim.Adam:
     return torch.optim.Adam(groups, lr=stage.settings.learning_rate, weight_decay=stage.settings.weight_decay)
 
 
-def _step(stage: Stage, optimiser: torch.optim.Adam, images: Tensor, labels: Tensor, figures: "_Means") -> None:
-    features = stage.encoder(images)
+def _step(stage: Stage, optimiser: torch.optim.Adam, images: Tensor, indices: Tensor, figures: "_Means") -> None:
+    device = stage.encoder.device
+    labels, cameras = stage.pids[indices].to(device), stage.loader.camera_rows(indices)
+    features = stage.encoder(images.to(device), cameras)
     values = {name: loss(features, labels) for name, loss in stage.losses.items()}
     total = torch.stack([value.value for value in values.values()]).sum()
     row = {f"loss_{name}": float(value.value.detach()) for name, value in values.items()}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,12 +17,16 @@ from dfgs.samplers.base import Labels
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Images and labels; `pids` int64 (n,) holds 0 … N-1, the order of prompts, text features and classifiers."""
+    """Images and labels; `pids` int64 (n,) holds 0 … N-1, the order of prompts, text features and classifiers.
+
+    `cameras` names each camera by its dataset and its number there, in the order of `labels.camids`.
+    """
 
     name: str
     store: ImageStore
     labels: Labels
     pids: Tensor
+    cameras: tuple[tuple[str, int], ...]
 
     @property
     def identities(self) -> int:
@@ -43,7 +48,11 @@ def load_source(job: dict[str, Any], backbone: BackboneSettings) -> Source:
 
     With the view `combined` these are all images of each dataset, otherwise those of its training identities.
     """
-    parts = [open_dataset(part) for part in job["datasets"]]
-    images = join([part.combined() if job.get("view") == "combined" else part.train() for part in parts])
+    datasets = {part["name"]: open_dataset(part) for part in job["datasets"]}
+    is_combined = job.get("view") == "combined"
+    views = {name: data.combined() if is_combined else data.train() for name, data in datasets.items()}
+    images = join(list(views.values()))
+    store = ImageStore(images.paths, backbone.input_size, torch.from_numpy(images.camids))
     labels = Labels(images.pids, images.camids, images.domains)
-    return Source(job["name"], ImageStore(images.paths, backbone.input_size), labels, torch.from_numpy(images.pids))
+    cameras = tuple((name, int(camid)) for name, view in views.items() for camid in np.unique(view.camids))
+    return Source(job["name"], store, labels, torch.from_numpy(images.pids), cameras)
