@@ -29,14 +29,14 @@ LAYERS: tuple[frozenset[str], ...] = (
             "audit",
         }
     ),
-    frozenset({"losses", "models", "data", "vision", "products"}),
+    frozenset({"losses", "models", "data", "vision", "augmix", "products"}),
     frozenset({"training", "extraction", "scoring", "score_files", "report", "evaluation_figures"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HEAVY = {"torch", "torchvision", "open_clip", "safetensors"}
-WITH_TORCH = {"losses", "models", "data", "vision", "products", "training", "extraction"}
+WITH_TORCH = {"losses", "models", "data", "vision", "augmix", "products", "training", "extraction"}
 STANDARD_LIBRARY_ONLY = LAYERS[0]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 REGISTRIES_OF_NAMES = {"dfgs.samplers", "dfgs.datasets", "dfgs.losses", "dfgs.figures"}

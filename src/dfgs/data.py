@@ -9,11 +9,14 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dfgs.augmix import AugMix
 from dfgs.config import AugmentSettings, InputSettings
 from dfgs.errors import DfgsError
 from dfgs.vision import v2
 
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+ERASED, ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
+"""Share of the image and height / width of what random erasing covers (timm's defaults, which CLIP-ReID uses)."""
 CACHE_LIMIT = 2 * 2**30
 """Bytes of resized images that are kept in memory; a larger set is decoded anew each time."""
 
@@ -56,8 +59,9 @@ class ImageStore:
 class TrainTransform:
     """Augmentation of one uint8 image (3, h, w), in the order of the configuration's keys.
 
-    Grey, pad and crop, flip, colour jitter, AugMix (Hendrycks et al., ICLR 2020; width 3, depth 1, severity 1, alpha
-    0.1) and random erasing with noise, as in the code of CLIP-ReID and CLIP-DFGS. Randomness comes from torch's state.
+    Grey, pad and crop, flip, colour jitter, AugMix and random erasing with noise, as in the code of CLIP-ReID and
+    CLIP-DFGS. Randomness comes from torch's state. With erasing the result is float, since the noise, standard normal
+    on the scale -1 … 1, goes beyond black and white.
     """
 
     def __init__(self, settings: AugmentSettings, size: tuple[int, int]) -> None:
@@ -71,37 +75,27 @@ class TrainTransform:
         if settings.jitter:
             steps.append(v2.RandomApply([v2.ColorJitter(0.15, 0.1, 0.05, 0.05)], settings.jitter))
         if settings.augmix:
-            mix = v2.AugMix(severity=1, mixture_width=3, chain_depth=1, alpha=0.1, all_ops=False)
-            steps.append(v2.RandomApply([mix], settings.augmix))
+            steps.append(v2.RandomApply([v2.Lambda(AugMix())], settings.augmix))
         self.steps = v2.Compose(steps) if steps else v2.Identity()
-        self.erase = v2.RandomErasing(settings.erase, scale=(0.02, 0.4), value="random") if settings.erase else None
+        self.erase = v2.RandomErasing(settings.erase, ERASED, ASPECT, value="random") if settings.erase else None
 
     def __call__(self, image: Tensor, seed: int) -> Tensor:
         """Augment one image; the same seed gives the same result in any worker."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             augmented: Tensor = self.steps(image)
-            return augmented if self.erase is None else _to_pixels(self.erase(_to_floats(augmented)))
-
-
-def _to_floats(image: Tensor) -> Tensor:
-    """Map 0 … 255 to -1 … 1, the scale that unit noise is made for."""
-    return image.float() / 127.5 - 1
-
-
-def _to_pixels(image: Tensor) -> Tensor:
-    """Undo `_to_floats`; noise beyond black and white is cut."""
-    return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            return augmented if self.erase is None else (self.erase(augmented / 127.5 - 1) + 1) * 127.5
 
 
 def normalise(images: Tensor, how: str) -> Tensor:
-    """Turn uint8 images (n, 3, h, w) into floats: `clip` or `half` mean and deviation, or `instance`.
+    """Turn images (n, 3, h, w) of 0 … 255 into floats: `clip` or `half` mean and deviation, or `instance`.
 
-    `instance` gives each channel of each image zero mean and unit variance (`InstanceNorm2d`, as in CLIP-DFGS's code).
+    `instance` gives each channel of each image zero mean and unit variance (`InstanceNorm2d` of 0 … 255, as in
+    CLIP-DFGS's code).
     """
-    scaled = images.float() / 255
     if how == "instance":
-        return torch.nn.functional.instance_norm(scaled)
+        return torch.nn.functional.instance_norm(images.float())
+    scaled = images.float() / 255
     mean, deviation = (CLIP_MEAN, CLIP_DEVIATION) if how == "clip" else ((0.5,) * 3, (0.5,) * 3)
     return (scaled - scaled.new_tensor(mean)[:, None, None]) / scaled.new_tensor(deviation)[:, None, None]
 

@@ -4,6 +4,7 @@
 archive's classes and knows no name but those of tensors, so nothing in the file is executed.
 """
 
+import io
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -41,14 +42,11 @@ def read_torchscript(path: Path) -> tuple[dict[str, Tensor], set[str]]:
     `RuntimeError` for an archive that is damaged.
     """
     with zipfile.ZipFile(path) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("an entry of the archive is compressed, which torch never writes")
         main = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
         if main is None:
             raise ValueError("the archive has no data.pkl")
-        with archive.open(main) as stream:
-            reader = _Reader(stream, archive, main.removesuffix(".pkl"))
-            module = reader.load()
+        reader = _Reader(io.BytesIO(_stored(archive, main)), archive, main.removesuffix(".pkl"))
+        module = reader.load()
     if not isinstance(module, _Part):
         raise ValueError(f"the archive holds a {type(module).__name__}, expected a module")
     return dict(_tensors(module, "", frozenset())), reader.classes
@@ -86,13 +84,20 @@ class _Reader(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Tensor:
         """Read the storage ("storage", dtype, key, device, count) as a flat tensor."""
         _, dtype, key, _, count = pid
-        data = bytearray(self.archive.read(f"{self.folder}/{key}"))
+        data = bytearray(_stored(self.archive, f"{self.folder}/{key}"))
         if not data:
             return torch.empty(0, dtype=dtype)
         flat = torch.frombuffer(data, dtype=dtype)
         if len(flat) != count:
             raise ValueError(f"storage {key} holds {len(flat)} numbers, expected {count}")
         return flat
+
+
+def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read an entry; torch never compresses data, so one that would swell is no weights."""
+    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"entry {name} is compressed, which torch never does")
+    return archive.read(name)
 
 
 def _rebuild(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
