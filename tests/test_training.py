@@ -19,8 +19,10 @@ from dfgs.data import normalise
 from dfgs.datasets.base import join
 from dfgs.datasets.market1501 import Market1501
 from dfgs.errors import DfgsError
+from dfgs.extraction import embed_targets
 from dfgs.feature_sets import read_feature_set
 from dfgs.grid import Grid, Trial
+from dfgs.models.cameras import CameraEmbedding
 from dfgs.models.clip import ImageEncoder, build_clip
 from dfgs.models.features import Features
 from dfgs.provenance import digest_file, read_json
@@ -36,6 +38,7 @@ from dfgs.training.prompts import learn_prompts
 from dfgs.training.schedules import finetune_rate, prompt_rate
 from dfgs.training.source import load_source
 from dfgs.training.source_features import embed_source
+from dfgs.vision import open_clip
 
 Values = dict[str, Any]
 Run = Callable[..., dict[str, Path]]
@@ -510,6 +513,52 @@ def test_hardness_leaves_out_what_a_batch_does_not_have() -> None:
     features = Features(tensor, tensor, tensor)
     assert set(hardness(features, torch.tensor([0, 1, 2]))) == {"hardest_negative"}
     assert set(hardness(features, torch.tensor([4, 4, 4]))) == {"hardest_positive"}
+
+
+TINY_VIT = {
+    "embed_dim": 128,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1},
+}
+
+
+def test_a_camera_embedding_is_learned_saved_and_used_for_the_cameras_it_knows(
+    on_disk: Values, run: Run, learned: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "camera-vit.json").write_text(json.dumps(TINY_VIT))
+    open_clip.add_model_config(tmp_path / "camera-vit.json")
+    on_disk["backbones"]["small"]["architecture"] = "camera-vit"
+    on_disk["models"]["tiny"] |= {"prior": None, "camera_embedding": 1.0}
+    on_disk["models"]["tiny"]["finetune"] |= {"epochs": 1, "iterations": 2, "learning_rate": 1e-2, "warmup_epochs": 0}
+    on_disk["experiments"]["main"]["samplers"].append("dfgs-k3")
+    monkeypatch.setitem(learned, "folder", tmp_path)
+    output = run(job_of(on_disk, "dfgs-k3"))
+    tower = load_file(output["weights"])
+    assert tower["cameras.table"].shape == (3, 32)
+    fresh = CameraEmbedding([("drawn-a", c) for c in (1, 2, 3)], 32, 1.0, torch.Generator().manual_seed(0)).table
+    assert not torch.allclose(tower["cameras.table"], fresh.detach(), atol=1e-3)
+    job = Grid(Config.parse(on_disk)).embed_job(Trial("a", "tiny", "dfgs-k3", 0))
+    index = tmp_path / "features" / "index.json"
+    embed_targets(job, {"trained": output["weights"]}, index, 0, CPU)
+    known, other = (
+        np.load(index.parent / read_json(index)["features"][f"{name}/query"])
+        for name in ("drawn-a/test", "drawn-b/half-0")
+    )
+    both = Market1501("any", Path(on_disk["datasets"]["drawn-a"]["root"]))
+    names = [path.name for path in both.query("test").paths]
+    rows = [names.index(path.name) for path in both.query("half-0").paths]
+    assert not np.allclose(known[rows], other, atol=1e-4)  # the same pictures, seen by cameras that were not trained on
+    on_disk["models"]["tiny"]["camera_embedding"] = None
+    plain = Grid(Config.parse(on_disk)).embed_job(Trial("a", "tiny", "dfgs-k3", 0))
+    assert "camera_embedding" not in plain
+    with pytest.raises(DfgsError, match=r"have a camera embedding, camera_embedding is None; train anew$"):
+        embed_targets(plain, {"trained": output["weights"]}, index, 0, CPU)
+
+
+def test_a_resnet_has_no_camera_embedding(on_disk: Values, run: Run) -> None:
+    on_disk["models"]["tiny"]["camera_embedding"] = 1.0
+    with pytest.raises(DfgsError, match=r"camera_embedding needs a Vision Transformer, the backbone is a ResNet"):
+        run(job_of(on_disk))
 
 
 def test_a_figure_that_an_epoch_lacks_is_left_empty(tmp_path: Path) -> None:

@@ -37,11 +37,17 @@ def build_clip(settings: BackboneSettings, weights: Path | None, seed: int = 0) 
     return clip.eval()
 
 
-def check_architecture(name: str) -> None:
-    """Raise `DfgsError` if open_clip has no architecture of this name, ours included."""
+def architectures() -> list[str]:
+    """List open_clip's architectures and ours."""
     open_clip.add_model_config(ARCHITECTURES)
-    if name not in open_clip.list_models():
-        near = did_you_mean(name, open_clip.list_models())
+    names: list[str] = open_clip.list_models()
+    return names
+
+
+def check_architecture(name: str) -> None:
+    """Raise `DfgsError` if there is no architecture of this name."""
+    if name not in architectures():
+        near = did_you_mean(name, architectures())
         raise DfgsError(f"backbone: open_clip has no architecture {name!r}{near.split(' (known')[0]}")
 
 

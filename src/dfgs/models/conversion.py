@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dfgs.errors import DfgsError
-from dfgs.models.clip import check_architecture, geometry, random_clip, set_input_size
+from dfgs.models.clip import architectures, check_architecture, geometry, random_clip, set_input_size
 from dfgs.models.torchscript import is_torchscript, read_torchscript
 from dfgs.models.weights import (
     ACTIVATIONS,
@@ -137,7 +137,7 @@ def _recognise(state: dict[str, Tensor], quick_gelu: bool, source: Path) -> str:
             f"weights {source} are no CLIP model in OpenAI's layout: {error.args[0]} is missing or no matrix"
         ) from error
     fitting: list[str] = []
-    for name in open_clip.list_models():
+    for name in architectures():
         config = open_clip.get_model_config(name)
         if bool(config.get("quick_gelu", False)) == quick_gelu and _sizes_of(config) == sizes:
             fitting.append(name)

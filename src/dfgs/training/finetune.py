@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from dfgs.config import BANK, FRESH, BackboneSettings, BatchSettings, FinetuneSettings, InputSettings, TestSettings
 from dfgs.data import Loader
@@ -22,7 +22,7 @@ from dfgs.models.cameras import CameraEmbedding
 from dfgs.models.clip import ImageEncoder, build_clip
 from dfgs.models.features import Features
 from dfgs.models.towers import save_tower
-from dfgs.models.weights import read_tensors
+from dfgs.models.weights import read_tensors, take_state
 from dfgs.provenance import commit, digest_file, versions, write_json, write_text
 from dfgs.samplers import REGISTRY
 from dfgs.samplers._continued import ContinuedPasses
@@ -46,7 +46,10 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
     learned = read_tensors(prompts)
     _check_source(prompts, source)
     text = learned.pop("text").to(device)
-    encoder = _encoder(job, source, learned, device)
+    clip = build_clip(backbone.model_copy(update={"pretrained": None}), None)
+    tower = {name.removeprefix("visual."): tensor for name, tensor in learned.items() if name.startswith("visual.")}
+    take_state(clip.visual, tower, prompts)
+    encoder = _encoder(job, source, clip.visual, device)
     context = LossContext(encoder.widths, source.identities, text, torch.Generator().manual_seed(job["seed"]))
     sampler = build_sampler(job["sampler"], source, batch, job["seed"])
     features = GraphFeatures(job, encoder, source, text, workers, device)
@@ -180,20 +183,13 @@ class GraphFeatures:
         return rows
 
 
-def _encoder(job: dict[str, Any], source: Source, learned: dict[str, Tensor], device: torch.device) -> ImageEncoder:
-    """Build the image tower with the weights that stage 1 left, and a fresh camera embedding where one is asked for."""
-    backbone = BackboneSettings.model_validate(job["backbone"])
-    clip = build_clip(backbone.model_copy(update={"pretrained": None}), None)
-    prefix = "visual."
-    state = {name[len(prefix) :]: tensor for name, tensor in learned.items() if name.startswith(prefix)}
-    clip.visual.load_state_dict(state)
-    cameras, coefficient = None, job.get("camera_embedding")
+def _encoder(job: dict[str, Any], source: Source, visual: nn.Module, device: torch.device) -> ImageEncoder:
+    """Wrap the image tower, with a fresh camera embedding where one is asked for."""
+    encoder, coefficient = ImageEncoder(visual, job["freeze_statistics"]), job.get("camera_embedding")
     if coefficient is not None:
         generator = torch.Generator().manual_seed(job["seed"])
-        cameras = CameraEmbedding(
-            source.cameras, ImageEncoder(clip.visual, True).widths["pooled"], coefficient, generator
-        )
-    encoder = ImageEncoder(clip.visual, job["freeze_statistics"], cameras)
+        cameras = CameraEmbedding(source.cameras, encoder.widths["pooled"], coefficient, generator)
+        encoder = ImageEncoder(visual, job["freeze_statistics"], cameras)
     return encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
