@@ -443,3 +443,14 @@ def test_the_audit_is_on_unless_switched_off_and_its_figure_goes_with_it(values:
     assert not Config.parse(values).audit
     values["experiments"]["main"]["figures"] = ["comparison", "audit"]
     assert refusal(values) == "config: experiments.main.figures: 'audit' needs audit: true; leave the figure out"
+
+
+def test_a_weight_file_that_is_not_there_is_refused_before_any_job(values: dict[str, Any], tmp_path: Path) -> None:
+    values["backbones"]["small"] |= {"pretrained": str(tmp_path / "w.safetensors"), "pretrain": None}
+    assert refusal(values) == (
+        f"config: backbones.small.pretrained: there is no file {tmp_path}/w.safetensors; give a weight file or a tag"
+    )
+    (tmp_path / "w.safetensors").touch()
+    assert Config.parse(values)
+    values["backbones"]["small"]["pretrained"] = "some-tag"
+    assert Config.parse(values)
