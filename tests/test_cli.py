@@ -140,3 +140,24 @@ def test_a_collected_experiment_carries_its_name(main: Main, tmp_path: Path) -> 
     assert main("aggregate", "--experiment", "main", "--target", "b", tmp_path / "e.csv", part) == 0
     assert main("collect", tmp_path / "all.csv", tmp_path / "e.csv") == 0
     assert (tmp_path / "all.csv").read_text() == header + "main,a,b,test,tiny,pk,0,mAP,40.5,p,c,v\n"
+
+
+def test_convert_weights_hands_on_what_the_user_knows(
+    main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dfgs.models import conversion
+
+    given: list[object] = []
+    monkeypatch.setattr(conversion, "convert_weights", lambda *arguments: given.extend(arguments))
+    options = ("--activation", "gelu", "--input-size", 256, 128, "--stride", 12, "--architecture", "ViT-B-16")
+    assert main("convert-weights", tmp_path / "in.pt", tmp_path / "out.safetensors", *options) == 0
+    known = {"quick_gelu": False, "input_size": (256, 128), "stride": 12, "architecture": "ViT-B-16"}
+    assert given == [tmp_path / "in.pt", tmp_path / "out.safetensors", known]
+    given.clear()
+    assert main("convert-weights", "a", "b") == 0
+    assert given == [Path("a"), Path("b"), {}]
+    assert main("fetch-weights", "ViT-B-16", "openia") == 2
+    assert (
+        capsys.readouterr().err == "error: backbone: open_clip has no weights 'openia' for ViT-B-16 (did you mean "
+        "'openai'?)\n"
+    )

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -553,6 +554,23 @@ def test_a_camera_embedding_is_learned_saved_and_used_for_the_cameras_it_knows(
     assert "camera_embedding" not in plain
     with pytest.raises(DfgsError, match=r"have a camera embedding, camera_embedding is None; train anew$"):
         embed_targets(plain, {"trained": output["weights"]}, index, 0, CPU)
+
+
+def test_no_stage_asks_for_the_network(
+    on_disk: Values, run: Run, learned: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a job asked for the network")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
+    monkeypatch.setitem(learned, "folder", tmp_path)  # stage 1, prior included, runs here too
+    output = run(job_of(on_disk))
+    job = Grid(Config.parse(on_disk)).embed_job(Trial("a", "tiny", "pk", 0))
+    for weights in ({"trained": output["weights"]}, {}):
+        embed_targets(job, weights, tmp_path / "index.json", 0, CPU)
+    with pytest.raises(AssertionError, match="asked for the network"):
+        socket.create_connection(("localhost", 9))
 
 
 def test_a_resnet_has_no_camera_embedding(on_disk: Values, run: Run) -> None:
