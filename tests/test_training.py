@@ -284,9 +284,9 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> dict[bool, int]:
     seen = {True: 0, False: 0}
 
     class Counting(ImageEncoder):
-        def forward(self, images: torch.Tensor) -> Features:
+        def forward(self, images: torch.Tensor, rows: torch.Tensor | None = None) -> Features:
             seen[self.training] += len(images)
-            return super().forward(images)
+            return super().forward(images, rows)
 
     monkeypatch.setattr("dfgs.training.finetune.ImageEncoder", Counting)
     return seen
