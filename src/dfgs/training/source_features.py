@@ -11,7 +11,8 @@ from dfgs.config import BackboneSettings, InputSettings, TestSettings
 from dfgs.data import Loader
 from dfgs.errors import DfgsError
 from dfgs.extraction import embed_images
-from dfgs.models.clip import ImageEncoder, build_clip, load_weights
+from dfgs.models.clip import build_clip
+from dfgs.models.towers import load_tower
 from dfgs.provenance import digest_file, read_json, whole_file
 from dfgs.training.source import load_source
 
@@ -31,8 +32,7 @@ def embed_source(record: Path, output: Path, workers: int, device: torch.device)
     job, weights = _run(record)
     backbone, test = BackboneSettings.model_validate(job["backbone"]), TestSettings.model_validate(job["test"])
     clip = build_clip(backbone.model_copy(update={"pretrained": None}), None)
-    encoder = ImageEncoder(clip.visual, job["freeze_statistics"])
-    load_weights(encoder.visual, weights)
+    encoder = load_tower(clip.visual, weights, job["freeze_statistics"], job.get("camera_embedding"))
     encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     source = load_source(job["source"], backbone)
     loader = Loader(source.store, InputSettings.model_validate(job["input"]), augment=False, workers=workers)
