@@ -280,15 +280,23 @@ def test_an_entry_that_is_listed_twice_is_named(values: dict[str, Any], path: st
     assert refusal(values) == f"config: {path} lists {value[0]!r} 2 times; list it once"
 
 
+HINT = ", or in data the folder that it lies in"
+
+
 def test_a_dataset_in_use_needs_a_folder_that_exists(values: dict[str, Any], tmp_path: Path) -> None:
     values["sources"]["a"] = ["real"]
-    assert refusal(values) == "config: datasets.real.root is not set; give the folder of the dataset"
-    for wrong in (tmp_path / "missing", tmp_path / "file"):
-        (tmp_path / "file").touch()
+    assert refusal(values) == "config: datasets.real.root is not set; give the folder or pack of the dataset"
+    missing, file, archive = tmp_path / "missing", tmp_path / "file", tmp_path / "market.zip"
+    file.touch()
+    archive.write_bytes(b"PK\x03\x04" + bytes(40))
+    for wrong, expected in (
+        (missing, f"{missing} is not a folder; give the folder or pack of the dataset{HINT}"),
+        (file, f"{file} is a file; give the folder of the dataset, or a pack that `dfgs pack` wrote"),
+        (archive, f"{archive} is a zip archive, which is never unpacked here; unpack it yourself and give the folder"),
+    ):
         values["datasets"]["real"]["root"] = str(wrong)
-        expected = f"config: datasets.real.root: {wrong} is not a folder; give the folder of the dataset"
-        assert refusal(values) == expected + ", or in data the folder that it lies in"
-        assert refusal(values | {"data": str(tmp_path)}) == expected
+        assert refusal(values) == f"config: datasets.real.root: {expected}"
+        assert refusal(values | {"data": str(tmp_path)}) == f"config: datasets.real.root: {expected}".replace(HINT, "")
     values["datasets"]["real"]["root"] = str(tmp_path)
     assert Config.parse(values)
 
@@ -385,7 +393,7 @@ def test_a_target_alone_makes_its_dataset_used(values: dict[str, Any]) -> None:
 
 def test_a_folder_and_a_drawing_recipe_exclude_each_other(values: dict[str, Any], tmp_path: Path) -> None:
     values["datasets"]["drawn-a"]["root"] = str(tmp_path)
-    assert refusal(values).endswith("give root (a folder) or draw (a recipe), not both")
+    assert refusal(values).endswith("give root (a folder or pack) or draw (a recipe), not both")
 
 
 @pytest.mark.parametrize("pretrained", [None, "openai"])

@@ -12,6 +12,7 @@ from dfgs import augmix, data
 from dfgs.config import AugmentSettings, InputSettings
 from dfgs.data import ImageStore, Loader, TrainTransform, decode, normalise
 from dfgs.errors import DfgsError
+from dfgs.images import read_rgb
 from dfgs.vision import open_clip
 
 SIZE = (64, 32)
@@ -57,8 +58,7 @@ def test_a_bad_image_is_named_in_one_line_and_opened_once(
     bad = tmp_path / "0007_c1s1_000001_00.jpg"
     spoil(bad, how, paths[0])
     opened = []
-    whole_open = Image.open
-    monkeypatch.setattr(data.Image, "open", lambda path: (opened.append(path), whole_open(path))[1])
+    monkeypatch.setattr(data, "read_rgb", lambda path: (opened.append(path), read_rgb(path))[1])
     with pytest.raises(DfgsError, match=rf"^image {bad} cannot be read: [^\n]+; replace or remove it$"):
         ImageStore([paths[1], bad, paths[2]], SIZE)
     assert opened.count(bad) == 1

@@ -15,6 +15,7 @@ from dfgs import datasets, figures, losses, samplers
 from dfgs.bases import write_out
 from dfgs.errors import DfgsError, did_you_mean
 from dfgs.metrics import PROTOCOLS
+from dfgs.packs.paths import open_root
 from dfgs.results import METRICS, REFERENCE, RERANKED
 from dfgs.samplers._graph import GRAPHS
 
@@ -71,7 +72,7 @@ class DatasetSettings(Settings):
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if self.root is not None and self.draw is not None:
-            raise ValueError("give root (a folder) or draw (a recipe), not both")
+            raise ValueError("give root (a folder or pack) or draw (a recipe), not both")
         return self
 
 
@@ -434,11 +435,20 @@ def _check_roots(config: Config) -> None:
     for name in sorted(used_datasets(config)):
         dataset = config.datasets[name]
         if dataset.draw is None and dataset.root is None:
-            raise DfgsError(f"config: datasets.{name}.root is not set; give the folder of the dataset")
-        if dataset.root is not None and not Path(config.root(name)).is_dir():
-            where = f"config: datasets.{name}.root: {config.root(name)}"
-            hint = ", or in data the folder that it lies in" if config.data is None else ""
-            raise DfgsError(f"{where} is not a folder; give the folder of the dataset{hint}")
+            raise DfgsError(f"config: datasets.{name}.root is not set; give the folder or pack of the dataset")
+        if dataset.root is not None:
+            _check_root(config, name)
+
+
+def _check_root(config: Config, name: str) -> None:
+    root, where = Path(config.root(name)), f"config: datasets.{name}.root"
+    try:
+        is_there = open_root(root).is_dir()
+    except DfgsError as error:
+        raise DfgsError(f"{where}: {error}") from error
+    if not is_there:
+        hint = ", or in data the folder that it lies in" if config.data is None else ""
+        raise DfgsError(f"{where}: {root} is not a folder; give the folder or pack of the dataset{hint}")
 
 
 def _check_options(config: Config) -> None:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dfgs.augmix import AugMix
 from dfgs.config import AugmentSettings, InputSettings
 from dfgs.errors import DfgsError
+from dfgs.images import read_rgb
 from dfgs.vision import v2
 
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -24,14 +25,9 @@ CACHE_LIMIT = 2 * 2**30
 def decode(path: Path, size: tuple[int, int]) -> Tensor:
     """Decode an image file and resize it bicubically to `size`; uint8 (3, height, width).
 
-    Raises `DfgsError` naming a file that is missing, empty, truncated or not an image.
+    Raises `DfgsError` naming a file that `read_rgb` refuses.
     """
-    try:
-        with Image.open(path) as image:
-            rgb = image.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "the file is empty" if path.is_file() and path.stat().st_size == 0 else str(error)
-        raise DfgsError(f"image {path} cannot be read: {reason}; replace or remove it") from error
+    rgb = read_rgb(path)
     if rgb.size != (size[1], size[0]):
         rgb = rgb.resize((size[1], size[0]), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)

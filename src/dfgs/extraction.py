@@ -14,8 +14,8 @@ from dfgs.config import BackboneSettings, InputSettings, TestSettings
 from dfgs.data import ImageStore, Loader
 from dfgs.datasets import open_dataset
 from dfgs.datasets.base import Images
-from dfgs.errors import DfgsError
 from dfgs.feature_store import store_features, stored
+from dfgs.images import digest_image
 from dfgs.models.clip import ImageEncoder, build_clip
 from dfgs.models.towers import load_tower
 from dfgs.provenance import digest_file, digest_json, write_json
@@ -93,10 +93,7 @@ def embed_targets(
 
 def _contents(images: Images) -> str:
     """Digest the image files; a world that is drawn anew may keep every name."""
-    try:
-        return digest_json([digest_file(path) for path in images.paths])
-    except OSError as error:
-        raise DfgsError(f"image {error.filename} cannot be read: {error.strerror}; replace or remove it") from error
+    return digest_json([digest_image(path) for path in images.paths])
 
 
 def _views(job: dict[str, Any]) -> list[tuple[str, str, str, Images, Path]]:

@@ -61,8 +61,12 @@ def read_json(path: Path | str) -> Any:
 
 def digest_json(value: Any) -> str:
     """Digest a JSON-able value (16 hexadecimal digits), whatever the order of its keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
+
+
+def digest_bytes(data: bytes) -> str:
+    """Digest bytes (16 hexadecimal digits)."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def digest_file(path: Path | str) -> str:

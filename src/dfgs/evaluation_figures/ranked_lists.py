@@ -16,6 +16,7 @@ from PIL import Image, ImageFilter
 from dfgs.errors import DfgsError
 from dfgs.feature_sets import FeatureSet
 from dfgs.figures.base import COLOURS, LETTER, style
+from dfgs.images import read_rgb
 from dfgs.metrics import Distance, Protocol, rank, unit_rows
 
 IntArray = NDArray[np.int64]
@@ -175,11 +176,7 @@ def _show(axes: Axes, path: Path, is_drawn: bool, frame: Frame) -> None:
 
 
 def _read(path: Path, is_drawn: bool) -> Pixels:
-    try:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB").resize(SIZE, Image.Resampling.BILINEAR)
-    except (OSError, ValueError) as error:
-        raise DfgsError(f"cannot read image {path}: {error}") from error
+    small = read_rgb(path).resize(SIZE, Image.Resampling.BILINEAR)
     return np.asarray(small if is_drawn else blur_head(small))
 
 
