@@ -15,10 +15,10 @@ from dfgs.data import ImageStore, Loader
 from dfgs.datasets import open_dataset
 from dfgs.datasets.base import Images
 from dfgs.feature_store import store_features, stored
-from dfgs.images import digest_image
+from dfgs.images import image_bytes
 from dfgs.models.clip import ImageEncoder, build_clip
 from dfgs.models.towers import load_tower
-from dfgs.provenance import digest_file, digest_json, write_json
+from dfgs.provenance import digest_bytes, digest_file, digest_json, write_json
 
 EMBED_BATCH = 256
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def embed_targets(
 
 def _contents(images: Images) -> str:
     """Digest the image files; a world that is drawn anew may keep every name."""
-    return digest_json([digest_image(path) for path in images.paths])
+    return digest_json([digest_bytes(image_bytes(path)) for path in images.paths])
 
 
 def _views(job: dict[str, Any]) -> list[tuple[str, str, str, Images, Path]]:

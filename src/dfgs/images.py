@@ -7,7 +7,6 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from dfgs.errors import DfgsError
-from dfgs.provenance import digest_bytes
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 LARGEST_FILE = 64 * 2**20
@@ -41,10 +40,10 @@ def read_rgb(path: Path) -> Image.Image:
         raise _named(path, error) from error
 
 
-def digest_image(path: Path) -> str:
-    """Digest an image file's bytes (16 hexadecimal digits). Raises `DfgsError` as `read_rgb` does, undecoded."""
+def image_bytes(path: Path) -> bytes:
+    """Return an image file's bytes, undecoded; raises `DfgsError` naming one that is missing, empty or no file."""
     try:
-        return digest_bytes(read_bytes(path))
+        return read_bytes(path)
     except UnreadableError as error:
         raise _named(path, error) from error
 

@@ -71,6 +71,11 @@ class Dataset:
         self.name, self.root = name, root
 
     @property
+    def version(self) -> str:
+        """Which released version of the dataset lies in `root`; empty where there is only one."""
+        return ""
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that can be scored."""
         raise NotImplementedError

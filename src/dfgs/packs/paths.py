@@ -22,7 +22,7 @@ ARCHIVES = {
     b"7z\xbc\xaf": "a 7z archive",
     b"Rar!": "a rar archive",
     b"\x89HDF": HDF5,
-    b"MATLAB": HDF5,
+    b"MATLAB 7.3": HDF5,
 }
 
 

@@ -1,0 +1,110 @@
+"""Checks of a dataset's views that need no pixels: published counts, identities, cameras, names."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+import dfgs.datasets
+from dfgs.datasets.base import Dataset, Images
+from dfgs.doctor.files import named_otherwise
+from dfgs.doctor.findings import Finding, shown
+from dfgs.doctor.layouts import TRAIN, Views
+from dfgs.metrics import PROTOCOLS, Protocol
+
+PUBLISHED = Path(dfgs.datasets.__file__).with_name("published.json")
+COUNTED = ("images", "identities", "cameras")
+PART = 0.5
+"""A view with less than this share of the published images is a part of the dataset that somebody chose."""
+
+
+def count(images: Images) -> tuple[int, int, int]:
+    """Return the numbers of images, identities (distractors are none) and cameras of a view."""
+    return len(images), len(np.unique(images.pids[images.pids > 0])), len(np.unique(images.camids))
+
+
+def published_counts(layout: str) -> Mapping[str, list[int | None]]:
+    """Return images, identities and cameras as published, by view; none for a layout without an entry."""
+    entries = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    found: Mapping[str, list[int | None]] = entries.get(layout, {"views": {}})["views"]
+    return found
+
+
+def check_counts(layout: str, views: Views, is_drawn: bool) -> Iterator[Finding]:
+    """Compare with the published counts: a difference is an error in a dataset that is neither drawn nor a part."""
+    expected = {view: counts for view, counts in published_counts(layout).items() if view in views.images}
+    if is_drawn or not expected:
+        yield Finding("note", "counts", layout, "a drawn dataset, nothing published" if is_drawn else "none published")
+        return
+    found = {view: count(views.images[view]) for view in expected}
+    is_part = any(found[view][0] < PART * (counts[0] or 0) for view, counts in expected.items())
+    for view, counts in expected.items():
+        pairs = [(name, f, e) for name, f, e in zip(COUNTED, found[view], counts, strict=True) if e not in (None, f)]
+        if pairs:
+            said = ", ".join(f"{name} {f:,} instead of {e:,} ({f - e:+,})" for name, f, e in pairs if e is not None)
+            what = f"{said}: a part of the dataset" if is_part else f"{said} as published"
+            yield Finding("note" if is_part else "error", "counts", view, what)
+
+
+def check_refused(views: Views) -> Iterator[Finding]:
+    """A view that the layout refuses is an error, or a note where there is none by default but all images are read."""
+    for view, reason in views.refused.items():
+        yield Finding("note" if views.is_whole else "error", "layout", view, reason)
+
+
+def check_identities(dataset: Dataset, views: Views) -> Iterator[Finding]:
+    """Identities in training and test, with one training image, and queries that have no right answer."""
+    train = views.images.get(TRAIN)
+    if train is not None:
+        pids, times = np.unique(train.pids, return_counts=True)
+        for pid in pids[times == 1]:
+            yield Finding("note", "identity", f"id {pid}", "one training image only, so batches repeat it")
+    for split in sorted({view.rpartition("/")[0] for view in views.images if "/" in view}):
+        query, gallery = (views.images.get(f"{split}/{side}") for side in ("query", "gallery"))
+        if query is None or gallery is None:
+            continue
+        if train is not None:
+            both = sorted(set(train.pids.tolist()) & set(query.pids.tolist()))
+            for pid in both:
+                yield Finding("error", "identity", f"id {pid}", f"in training and in {split}")
+        yield from _check_answers(split, query, gallery, PROTOCOLS[dataset.protocol])
+
+
+def _check_answers(split: str, query: Images, gallery: Images, protocol: Protocol) -> Iterator[Finding]:
+    """A query without a match is not scored; where none has one there is nothing to score."""
+    seen: dict[int, set[int]] = {}
+    for pid, camid in zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True):
+        seen.setdefault(pid, set()).add(camid)
+    own = zip(query.pids.tolist(), query.camids.tolist(), strict=True)
+    dropped = [{camid} if protocol.removes_same_camera else set() for camid in query.camids.tolist()]
+    alone = [pid for (pid, _), gone in zip(own, dropped, strict=True) if not seen.get(pid, set()) - gone]
+    if len(alone) == len(query):
+        what = f"no query has a right answer under protocol {protocol.name}"
+        cameras = len(np.unique(gallery.camids))
+        yield Finding("error", "queries", split, f"{what}" + ("; there is one camera only" if cameras == 1 else ""))
+        return
+    for pid in alone:
+        yield Finding("note", "queries", f"id {pid}", f"in {split}, no right answer in the gallery: not scored")
+
+
+def check_names(root: Path, files: list[Path], views: Views) -> Iterator[Finding]:
+    """Names that are no UTF-8, images that no view uses, and rare forms of names where a view was refused."""
+    used = set(views.paths())
+    for path in files:
+        if not _is_utf8(path.relative_to(root)):
+            yield Finding("error", "name", shown(path, root), "the name is no UTF-8, results and packs can't hold it")
+    for path in files:
+        if path not in used and views.is_whole:
+            yield Finding("note", "unused", shown(path, root), "image in no view (junk, or passed over by its name)")
+    for path in [] if views.is_whole else named_otherwise(files):
+        yield Finding("note", "name", shown(path, root), "named unlike most images beside it")
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
