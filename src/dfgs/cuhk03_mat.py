@@ -47,6 +47,8 @@ def _extract_boxes(file: Any, boxes: str, target: Path) -> str:
             names = [_write(file, cell, partial, (pair, person + 1, i)) for i, cell in enumerate(cells[:, person], 1)]
             images += sum(names)
             people += any(names)
+    if not images:
+        raise DfgsError(f"{file.filename} holds no image in {boxes!r}; expected CUHK03's cuhk-03.mat")
     partial.rename(target)
     return f"{images:,} images of {people:,} people"
 
@@ -76,6 +78,7 @@ def _write(file: Any, reference: Any, folder: Path, number: tuple[int, int, int]
             raise DfgsError(
                 f"{file.filename}: image {path.stem} is {stored.dtype} {stored.shape}; expected uint8 (3, w, h)"
             )
+        image = Image.fromarray(np.ascontiguousarray(stored[()].T))
         with whole_file(path) as partial:
-            Image.fromarray(np.ascontiguousarray(stored[()].T)).save(partial, "PNG")
+            image.save(partial, "PNG")
     return True

@@ -9,6 +9,8 @@ from PIL import Image, UnidentifiedImageError
 from dfgs.errors import DfgsError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""What may be decoded, whatever a file is called; others of PIL's formats start programs (EPS) or read other files."""
 LARGEST_FILE = 64 * 2**20
 LARGEST_IMAGE = 2**26
 """Pixels; a small file may claim far more than memory holds."""
@@ -69,8 +71,9 @@ def read_bytes(path: Path) -> bytes:
 def to_rgb(data: bytes) -> Image.Image:
     """Decode the bytes of an image file as `read_rgb` does. Raises `UnreadableError`."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_header(image)
+            image.load()  # before its EXIF is asked for, which would hide that the pixels are cut
             turn = UPRIGHT.get(orientation(image))
             rgb = image.convert("RGB")
             is_jpeg = image.format in ("JPEG", "MPO")
@@ -105,7 +108,8 @@ def _check_header(image: Image.Image) -> None:
 
 def _reason(data: bytes, error: Exception) -> str:
     if not isinstance(error, UnidentifiedImageError):
-        return (str(error) or type(error).__name__).splitlines()[0]
+        said = str(error).split("\n")[0]
+        return said if isinstance(error, OSError | SyntaxError) else f"{said} ({type(error).__name__})"
     if data.lstrip()[:1] == b"<":
         return "it holds HTML or XML text, no image"
     return f"it is no image, it starts with {data[:12]!r}"

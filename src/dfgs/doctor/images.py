@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dfgs.errors import DfgsError
-from dfgs.images import UPRIGHT, UnreadableError, orientation, read_bytes, to_rgb
+from dfgs.images import FORMATS, UPRIGHT, UnreadableError, orientation, read_bytes, to_rgb
 
 CHUNK = 32
 SMALLEST_SIDE = 8
@@ -50,7 +50,7 @@ def look_at(path: Path) -> Look:
             warnings.simplefilter("always")
             rgb = to_rgb(data)
             notes = _notes(path, data)
-            notes += [f"the decoder warns: {str(warning.message).splitlines()[0]}" for warning in told]
+            notes += [f"the decoder warns: {str(warning.message).strip()}" for warning in told]
     except UnreadableError as error:
         return Look(path, str(error))
     grey = rgb.convert("L")
@@ -107,8 +107,8 @@ def _look_at_each(paths: Sequence[Path]) -> list[Look]:
 def _notes(path: Path, data: bytes) -> list[str]:
     """Say what is odd about a file that can be decoded, in the words of what reading makes of it."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return [*_form(image, path.suffix), *_colours(image)]
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return [*_colours(image), *_form(image, path.suffix)]  # the second one loads it
     except Exception as error:  # the picture was read; only what surrounds it is odd (see `dfgs.images.to_rgb`)
         return [f"its header is partly damaged ({type(error).__name__})"]
 

@@ -86,11 +86,11 @@ class PackPath(PosixPath):
 
     def glob(self, pattern: str, **_: Any) -> Iterator["PackPath"]:  # type: ignore[override]
         """Yield what matches `pattern`, in which `**` stands for any folders; upper and lower case differ."""
-        yield from _matches(self, PurePosixPath(pattern).parts)
+        yield from dict.fromkeys(_matches(self, PurePosixPath(pattern).parts))
 
     def rglob(self, pattern: str, **_: Any) -> Iterator["PackPath"]:  # type: ignore[override]
         """Yield what matches `pattern` here or in any folder below."""
-        yield from _matches(self, ("**", *PurePosixPath(pattern).parts))
+        yield from self.glob(f"**/{pattern}")
 
     def open(
         self,
