@@ -50,43 +50,48 @@ def check_counts(layout: str, views: Views, is_drawn: bool) -> Iterator[Finding]
 
 def check_refused(views: Views) -> Iterator[Finding]:
     """A view that the layout refuses is an error, or a note where there is none by default but all images are read."""
-    for view, reason in views.refused.items():
-        yield Finding("note" if views.is_whole else "error", "layout", view, reason)
+    for reason in dict.fromkeys(views.refused.values()):
+        first, *others = [view for view, why in views.refused.items() if why == reason]
+        where = f"{first} and {len(others)} views more" if others else first
+        yield Finding("note" if views.is_whole else "error", "layout", where, reason)
 
 
 def check_identities(dataset: Dataset, views: Views) -> Iterator[Finding]:
     """Identities in training and test, with one training image, and queries that have no right answer."""
     train = views.images.get(TRAIN)
+    trained: set[int] = set()
     if train is not None:
         pids, times = np.unique(train.pids, return_counts=True)
+        trained = set(pids.tolist())
         for pid in pids[times == 1]:
             yield Finding("note", "identity", f"id {pid}", "one training image only, so batches repeat it")
-    for split in sorted({view.rpartition("/")[0] for view in views.images if "/" in view}):
-        query, gallery = (views.images.get(f"{split}/{side}") for side in ("query", "gallery"))
-        if query is None or gallery is None:
-            continue
-        if train is not None:
-            both = sorted(set(train.pids.tolist()) & set(query.pids.tolist()))
-            for pid in both:
-                yield Finding("error", "identity", f"id {pid}", f"in training and in {split}")
-        yield from _check_answers(split, query, gallery, PROTOCOLS[dataset.protocol])
+    pairs = {split: [views.images.get(f"{split}/{side}") for side in ("query", "gallery")] for split in dataset.splits}
+    tested = {pid for sides in pairs.values() for images in sides if images is not None for pid in images.pids.tolist()}
+    for pid in sorted(trained & tested):
+        yield Finding("error", "identity", f"id {pid}", "in training and in test")
+    alone: set[int] = set()
+    for split, (query, gallery) in pairs.items():
+        if query is not None and gallery is not None:
+            lacking = _without_answer(query, gallery, PROTOCOLS[dataset.protocol])
+            alone |= set(lacking)
+            if len(lacking) == len(query):
+                what = f"no query has a right answer under protocol {dataset.protocol}{_cameras(gallery)}"
+                yield Finding("error", "queries", split, what)
+    for pid in sorted(alone):
+        yield Finding("note", "queries", f"id {pid}", "a query without a right answer in the gallery, not scored")
 
 
-def _check_answers(split: str, query: Images, gallery: Images, protocol: Protocol) -> Iterator[Finding]:
-    """A query without a match is not scored; where none has one there is nothing to score."""
-    seen: dict[int, set[int]] = {}
+def _without_answer(query: Images, gallery: Images, protocol: Protocol) -> list[int]:
+    """Return the pids of the queries that no gallery image matches."""
+    cameras: dict[int, set[int]] = {}
     for pid, camid in zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True):
-        seen.setdefault(pid, set()).add(camid)
+        cameras.setdefault(pid, set()).add(camid)
     own = zip(query.pids.tolist(), query.camids.tolist(), strict=True)
-    dropped = [{camid} if protocol.removes_same_camera else set() for camid in query.camids.tolist()]
-    alone = [pid for (pid, _), gone in zip(own, dropped, strict=True) if not seen.get(pid, set()) - gone]
-    if len(alone) == len(query):
-        what = f"no query has a right answer under protocol {protocol.name}"
-        cameras = len(np.unique(gallery.camids))
-        yield Finding("error", "queries", split, f"{what}" + ("; there is one camera only" if cameras == 1 else ""))
-        return
-    for pid in alone:
-        yield Finding("note", "queries", f"id {pid}", f"in {split}, no right answer in the gallery: not scored")
+    return [p for p, c in own if not cameras.get(p, set()) - ({c} if protocol.removes_same_camera else set())]
+
+
+def _cameras(gallery: Images) -> str:
+    return "; its gallery has one camera only" if len(np.unique(gallery.camids)) == 1 else ""
 
 
 def check_names(root: Path, files: list[Path], views: Views) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from dfgs.provenance import whole_file
 
-ERROR_LINES, NOTE_EXAMPLES = 50, 5
+ERROR_LINES, NOTE_EXAMPLES = 50, 8
 
 
 @dataclass(frozen=True, slots=True)
