@@ -15,7 +15,7 @@ from PIL import Image
 
 from dfgs.cli import cli
 from dfgs.datasets import REGISTRY
-from dfgs.doctor import checks, layouts
+from dfgs.doctor import checks, examine, layouts
 from dfgs.doctor.examine import run
 from dfgs.errors import DfgsError
 from odd_images import ERRORS, NOTES, encoded, picture
@@ -144,8 +144,11 @@ def test_counts_are_held_against_the_published_ones(root: Path, monkeypatch: pyt
     sizes = {line.split()[0]: int(line.split()[1]) for line in lines if " identities " in line and line[0] == " "}
     train, query, gallery = (sizes[view] for view in ("train", "test/query", "test/gallery"))
     right = {"train": [train, 10, 3], "test/query": [query, 5, 3], "test/gallery": [gallery, 5, None]}
-    monkeypatch.setattr(checks, "published_counts", lambda _: right)
-    assert not said(examined(root)[1], ": counts: ")
+    for module in (checks, examine):
+        monkeypatch.setattr(module, "published_counts", lambda _: right)
+    lines = examined(root)[1]
+    assert not said(lines, ": counts: ")
+    assert len(said(lines, "  as published")) == 3
     right["train"] = [train + 2, 11, 3]
     errors, lines = examined(root)
     assert errors == 1

@@ -12,8 +12,9 @@ from dfgs.doctor.images import Look
 from dfgs.doctor.layouts import Views
 
 NEAR = 32
-"""Bits of 256. A picture saved anew as JPEG of quality 50, at double or half its size stayed within 34, in most cases
-within 24; the nearest pictures of different people in Market-1501 were 46 apart."""
+"""Bits of 256. Images of Market-1501 that were saved as JPEG of quality 50, at twice or at half their size kept within
+23, 20 and 34; the nearest pictures of its training and test people are 45 apart. Flat areas, as in drawn pictures, tell
+less."""
 
 
 def check_duplicates(root: Path, looks: Mapping[Path, Look], views: Views) -> Iterator[Finding]:

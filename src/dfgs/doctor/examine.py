@@ -7,7 +7,16 @@ from itertools import combinations
 from pathlib import Path
 
 from dfgs.datasets.base import Dataset
-from dfgs.doctor.checks import COUNTED, check_counts, check_identities, check_names, check_refused, count
+from dfgs.doctor.checks import (
+    COUNTED,
+    check_counts,
+    check_identities,
+    check_names,
+    check_refused,
+    count,
+    is_as_published,
+    published_counts,
+)
 from dfgs.doctor.duplicates import check_across, check_duplicates
 from dfgs.doctor.files import images_beside, is_image, walk
 from dfgs.doctor.findings import Finding, errors_in_short, notes_in_short, printable, shown, write_findings
@@ -74,11 +83,13 @@ def describe(root: Path, examined: Examined) -> Iterator[str]:
     """Yield the lines of one dataset: what it is, a line per view, errors, notes."""
     dataset, views = examined.dataset, examined.views
     yield printable(f"{dataset.name}{f' {dataset.version}' if dataset.version else ''}: {root}")
+    published = published_counts(dataset.name)
     later = {f"{split}/{side}" for split in dataset.splits[1:] for side in ("query", "gallery")}
     for view, images in views.images.items():
         if view not in later:
             numbers = "  ".join(f"{n:>9,} {name}" for n, name in zip(count(images), COUNTED, strict=True))
-            yield f"  {view:<20}{numbers}"
+            same = view in published and is_as_published(count(images), published[view])
+            yield f"  {view:<20}{numbers}{'  as published' if same else ''}"
     if len(dataset.splits) > 1:
         yield f"  and {len(dataset.splits) - 1} more splits: {dataset.splits[1]} … {dataset.splits[-1]}"
     sizes = Counter(look.size for look in examined.looks.values() if look.digest and not look.error)
