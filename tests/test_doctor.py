@@ -16,7 +16,9 @@ from PIL import Image
 from dfgs.cli import cli
 from dfgs.datasets import REGISTRY
 from dfgs.doctor import checks, examine, layouts
+from dfgs.doctor.duplicates import NEAR, _alike
 from dfgs.doctor.examine import run
+from dfgs.doctor.images import look_at
 from dfgs.errors import DfgsError
 from odd_images import ERRORS, NOTES, encoded, picture
 
@@ -125,7 +127,7 @@ def test_folders_that_are_linked_in_a_circle_end(root: Path) -> None:
     (root / QUERY / "nested").mkdir()
     (root / QUERY / "nested" / "up").symlink_to("../..")
     (root / QUERY / "strange.jpg").touch()
-    assert said(examined("market1501", root)[1], "query/strange.jpg: the file is empty")
+    assert len(said(examined("market1501", root)[1], "strange.jpg: the file is empty")) == 1
 
 
 def test_many_errors_are_cut_short_on_the_screen_and_whole_in_the_report(root: Path, tmp_path: Path) -> None:
@@ -312,11 +314,13 @@ def test_the_exit_status_tells_sound_from_faulty(root: Path, tmp_path: Path) -> 
 
 
 def test_every_pair_that_looks_alike_is_the_nearest_by_slow_counting(root: Path) -> None:
-    from dfgs.doctor.duplicates import NEAR, _alike
-    from dfgs.doctor.images import look_at
-
+    for number in range(11):
+        path = put(root, TRAIN, f"08{number:02d}_c1s1_000000_00.jpg", number)
+        smaller = (30 - 2 * number, 64 - 4 * number)
+        Image.open(path).resize(smaller).save(root / GALLERY / f"0000_c1s1_7777{number:02d}_00.jpg", quality=50)
     sides = [[look_at(path) for path in sorted((root / folder).iterdir())] for folder in (TRAIN, GALLERY)]
     found = {(one.path, other.path) for one, other in _alike(*sides)}
+    assert 0 < len(found) < len(sides[0])
     bits = [[np.unpackbits(np.frombuffer(look.hash, np.uint8)) for look in looks] for looks in sides]
     for i, one in enumerate(sides[0]):
         distances = [int((bits[0][i] != bits[1][j]).sum()) for j in range(len(sides[1]))]
