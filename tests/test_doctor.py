@@ -101,7 +101,7 @@ def test_names_that_are_bytes_or_break_lines_are_shown_and_opened(root: Path, tm
     for name in (r"0002_c1s1_\xff\xfe_00.jpg", r"0002_c1s1_00\n01_00.jpg", "0002_C1S1_000451_03.JPG", "holiday.png"):
         assert said(lines, f"{QUERY}/{name}: the file is empty"), name
     assert said(lines, r"error: name: query/0002_c1s1_\xff\xfe_00.jpg: the name is no UTF-8")
-    assert said(lines, "error: layout: test/query and 20 views more: ", "is not named like 0002_c1s1_000451_03.jpg")
+    assert said(lines, "error: layout: ", " views more: ", "is not named like 0002_c1s1_000451_03.jpg")
     assert said(lines, "note: name: named unlike most images beside it", "holiday.png", r"\xff\xfe", "C1S1")
     assert all(line.isprintable() for line in lines)
     (tmp_path / "report.csv").read_text(encoding="utf-8")
