@@ -101,9 +101,7 @@ def _try(layout: str, root: Path) -> Dataset | None:
 
 def _readers(dataset: Dataset, splits: Iterable[str]) -> Iterator[tuple[str, Callable[[], Images]]]:
     yield TRAIN, dataset.train
-    combined = getattr(dataset, COMBINED, None)
-    if combined is not None:
-        yield COMBINED, combined
+    yield COMBINED, dataset.combined
     for split in splits:
         yield f"{split}/query", partial(dataset.query, split)
         yield f"{split}/gallery", partial(dataset.gallery, split)
