@@ -178,7 +178,7 @@ def test_samplers_are_listed_as_wanted_then_sorted_without_the_reference() -> No
     ],
 )
 def test_the_plus_minus_is_always_explained(counts: list[int], said: str) -> None:
-    assert describe_seeds(Interval(40.0, 1.0, n) for n in counts) == said
+    assert describe_seeds(Interval(40.0, 39.0, 41.0, n) for n in counts) == said
 
 
 def test_the_spread_of_a_targets_splits_is_that_of_their_means_over_seeds() -> None:

@@ -23,31 +23,27 @@ AVERAGE: Transfer = ("", "average")
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean of `n` values and the half width of its confidence interval (nan for one value), in the values' unit."""
+    """A mean of `n` values with the ends of its confidence interval (nan for one value), in the values' unit."""
 
     mean: float
-    half_width: float
+    low: float
+    high: float
     n: int
 
     @property
-    def low(self) -> float:
-        """Return the lower end."""
-        return self.mean - self.half_width
-
-    @property
-    def high(self) -> float:
-        """Return the upper end."""
-        return self.mean + self.half_width
+    def half_width(self) -> float:
+        """Half the distance between the ends."""
+        return (self.high - self.low) / 2
 
 
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval:
     """Return the mean of `values` with its two-sided Student t interval.
 
-    The values are taken as independent draws (here: seeds) of a normal variable. One value has no spread, so its half
-    width is nan. Raises `ValueError` for no values, a value that is not finite, or a confidence outside (0, 1).
+    The values are taken as independent draws (here: seeds) of a normal variable. One value has no spread, so its ends
+    are nan. Raises `ValueError` for no values, a value that is not finite, or a confidence outside (0, 1).
 
     >>> mean_interval([1.0, 2.0, 3.0])
-    Interval(mean=2.0, half_width=2.484137712...5, n=3)
+    Interval(mean=2.0, low=-0.484137711..., high=4.484137711..., n=3)
     """
     sample = np.asarray(list(values), dtype=np.float64)
     if sample.size == 0 or not np.isfinite(sample).all():
@@ -56,9 +52,10 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval
         raise ValueError(f"confidence is {confidence}, expected a number between 0 and 1")
     n = int(sample.size)
     if n == 1:
-        return Interval(float(sample[0]), math.nan, 1)
-    quantile = float(stdtrit(n - 1, (1 + confidence) / 2))
-    return Interval(float(sample.mean()), quantile * float(sample.std(ddof=1)) / math.sqrt(n), n)
+        return Interval(float(sample[0]), math.nan, math.nan, 1)
+    mean, quantile = float(sample.mean()), float(stdtrit(n - 1, (1 + confidence) / 2))
+    half_width = quantile * float(sample.std(ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - half_width, mean + half_width, n)
 
 
 def seed_values(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
