@@ -98,7 +98,7 @@ class TestJudge:
         assert seeds_needed(found, 1) is None
 
     def test_what_a_grid_can_resolve_is_said_beforehand(self):
-        assert "smallest p after Holm is 0.12; 8 pairs or more could reject at 0.05" in resolvable(6, 4)
+        assert "smallest p after Holm 0.12; 8 pairs or more could reject at 0.05" in resolvable(6, 4)
         assert "could reject" not in resolvable(16, 4)
 
 

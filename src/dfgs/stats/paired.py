@@ -110,8 +110,7 @@ def power(difference: float, deviation: float, pairs: int, level: float = 0.05) 
 def _signs(number: int) -> Floats:
     """All sign patterns of so many pairs that begin with +, (2^(n - 1), n); their negatives have the same size."""
     patterns = np.arange(2 ** (number - 1))[:, None] >> np.arange(number)
-    signs: Floats = 1.0 - 2.0 * (patterns[:, ::-1] & 1)
-    return signs
+    return np.asarray(1 - 2 * (patterns[:, ::-1] & 1), dtype=np.float64)
 
 
 def _half_width(deviation: float, pairs: int, level: float) -> float:

@@ -1,4 +1,4 @@
-"""The verdict on planned comparisons, from trainings alone: better, worse, equal or undecided, and what would decide."""
+"""The verdict on planned comparisons, from trainings alone: better, worse, equal or undecided."""
 
 import math
 from collections.abc import Sequence
@@ -107,9 +107,7 @@ def resolvable(pairs: int, comparisons: int, level: float = LEVEL) -> str:
     """Say before a grid runs whether its pairs (sources × seeds) can decide anything after Holm."""
     least = pairs_to_reject(comparisons, level)
     lowest = min(1.0, comparisons * 2.0 ** (1 - pairs))
-    said = (
-        f"{pairs} pairs (source × seed), {comparisons} planned comparisons: the smallest p after Holm is {lowest:.2g}"
-    )
+    said = f"{pairs} pairs (source × seed), {comparisons} planned comparisons: smallest p after Holm {lowest:.2g}"
     return said + (f"; {least} pairs or more could reject at {level:g}" if lowest > level else "")
 
 
