@@ -161,3 +161,12 @@ def test_convert_weights_hands_on_what_the_user_knows(
         capsys.readouterr().err == "error: backbone: open_clip has no weights 'openia' for ViT-B-16 (did you mean "
         "'openai'?)\n"
     )
+
+
+def test_a_calibration_tells_its_rates_and_ends_with_1_when_a_promise_is_broken(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("calibrate", "--grids", 300) == 0
+    assert "grids without a difference" in capsys.readouterr().out
+    assert main("calibrate", "--grids", 60, "--effect", 0.1) == 1
+    assert "not as promised: power" in capsys.readouterr().err
