@@ -440,6 +440,8 @@ class TestProximityWalk:
         candidates = draw_candidates(np.arange(60), 60, 30, np.random.default_rng([0, 0]))
         assert passes[0].edges.tolist() == slow_nearest_candidates(features, candidates, 5)
         assert sampler.edge_ranks is None
+        assert sampler.reach == 10  # the 5 nearest of 30 among 59 are about the 10 nearest: what an audit counts as true
+        assert 0 < sampler.graph_seconds <= sampler.draw_seconds
 
     def test_equal_distances_go_by_row(self):
         candidates = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]], dtype=np.int32)
