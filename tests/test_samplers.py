@@ -440,7 +440,7 @@ class TestProximityWalk:
         candidates = draw_candidates(np.arange(60), 60, 30, np.random.default_rng([0, 0]))
         assert passes[0].edges.tolist() == slow_nearest_candidates(features, candidates, 5)
         assert sampler.edge_ranks is None
-        assert sampler.reach == 10  # the 5 nearest of 30 among 59 are about the 10 nearest: what an audit counts as true
+        assert sampler.reach == 10  # what an audit counts as true: the 5 nearest of 30 are about the 10 nearest of 59
         assert 0 < sampler.graph_seconds <= sampler.draw_seconds
 
     def test_equal_distances_go_by_row(self):
