@@ -48,11 +48,12 @@ def load_source(job: dict[str, Any], backbone: BackboneSettings) -> Source:
 
     With the view `combined` these are all images of each dataset, otherwise those of its training identities.
     """
-    datasets = {part["name"]: open_dataset(part) for part in job["datasets"]}
-    is_combined = job.get("view") == "combined"
-    views = {name: data.combined() if is_combined else data.train() for name, data in datasets.items()}
-    images = join(list(views.values()))
+    datasets = [open_dataset(part) for part in job["datasets"]]
+    views = [data.combined() if job.get("view") == "combined" else data.train() for data in datasets]
+    images = join(views)
     store = ImageStore(images.paths, backbone.input_size, torch.from_numpy(images.camids))
     labels = Labels(images.pids, images.camids, images.domains)
-    cameras = tuple((name, int(camid)) for name, view in views.items() for camid in np.unique(view.camids))
+    cameras = tuple(
+        (d.name, int(camid)) for d, view in zip(datasets, views, strict=True) for camid in np.unique(view.camids)
+    )
     return Source(job["name"], store, labels, torch.from_numpy(images.pids), cameras)
