@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -464,7 +465,8 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_written(what: str, tmp_
 
 def table_of(text: str) -> list[list[str]]:
     """The cells of the first pipe table in `text`, without its rule."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
+    after = text[text.index("\n|") :].strip()
+    lines = list(takewhile(lambda line: line.startswith("|"), after.splitlines()))
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in [lines[0], *lines[2:]]]
 
 

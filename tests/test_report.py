@@ -151,7 +151,10 @@ def test_a_figure_gets_every_argument_of_a_sampler_with_its_defaults(
     assert data.samplers == ("pk", "random", "dfgs-k3")
     assert data.settings["pk"] == {"class": "pk", "args": {"features": "fresh"}}
     expected = {"graph": "image", "neighbours": 3, "skip": 1, "order": "shuffled", "representation": "one"}
-    assert data.settings["dfgs-k3"] == {"class": "dfgs", "args": {"features": "fresh", **expected, "restart": True}}
+    assert data.settings["dfgs-k3"] == {
+        "class": "dfgs",
+        "args": {"features": "fresh", **expected, "restart": True, "exact_below": 150_000},
+    }
     assert data.within == {("a", "a"), ("ab", "a"), ("ab", "b")}
     assert data.experiment == "main"
 

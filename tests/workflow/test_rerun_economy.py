@@ -8,7 +8,8 @@ from conftest import Copy
 
 # What one more sampler costs on the smoke grid: two sources, one seed.
 CELLS = {"finetune": 2, "embed": 2, "score": 2}
-REPORT = {"aggregate": 1, "collect": 1, "tabulate": 1, "tabulate_backbone": 1, "draw_figure": 3}
+REPORT = {"aggregate": 1, "collect": 1, "tabulate": 1, "tabulate_backbone": 1, "draw_figure": 4}
+AUDIT = {"tabulate_audit": 1}
 SAMPLERS = "samplers: [pk, dfgs-k3]"
 
 TEN_LINES = '''"""The identities in turn: P neighbours by number, each pass from another start."""
@@ -47,10 +48,10 @@ def test_a_second_call_does_nothing(finished: Copy) -> None:
 def test_one_sampler_added_runs_its_own_cells_and_the_report_alone(copy: Copy) -> None:
     before = copy.read("results/runs/tiny-a/tiny-dfgs/pk/s0/weights.safetensors")
     add_sampler(copy)
-    assert copy.plan() == CELLS | REPORT
+    assert copy.plan() == CELLS | REPORT | AUDIT
     run = copy.snakemake()
     assert run.code == 0, run.text
-    assert run.jobs == CELLS | REPORT
+    assert run.jobs == CELLS | REPORT | AUDIT
     assert copy.plan() == {}
     assert b"round-robin" in copy.read("results/tables/smoke/mAP.md")
     assert copy.read("results/runs/tiny-a/tiny-dfgs/pk/s0/weights.safetensors") == before
@@ -58,26 +59,26 @@ def test_one_sampler_added_runs_its_own_cells_and_the_report_alone(copy: Copy) -
 
 def test_a_seed_added_runs_its_prompts_and_its_cells(copy: Copy) -> None:
     copy.edit("config/smoke.yaml", "seeds: [0]", "seeds: [0, 1]")
-    assert copy.plan() == {"learn_prompts": 2, "finetune": 4, "embed": 4, "score": 4} | REPORT
+    assert copy.plan() == {"learn_prompts": 2, "finetune": 4, "embed": 4, "score": 4} | REPORT | AUDIT
 
 
 def test_a_target_added_trains_nothing(copy: Copy) -> None:
     copy.edit("config/smoke.yaml", "targets: [tiny-a, tiny-b]", "targets: [tiny-a, tiny-b, tiny-b-whole]")
     whole = "targets:\n  tiny-b-whole: {dataset: drawn-tiny-b, splits: [test]}\n  tiny-a:"
     copy.edit("config/smoke.yaml", "targets:\n  tiny-a:", whole)
-    assert copy.plan() == {"embed": 5, "score": 5} | REPORT
+    assert copy.plan() == {"embed": 5, "score": 5} | REPORT | AUDIT
 
 
 def test_a_changed_sampler_setting_runs_that_sampler_alone(copy: Copy) -> None:
     copy.edit("config/smoke.yaml", "neighbours: 3, skip: 1", "neighbours: 3, skip: 0")
-    assert copy.plan() == CELLS | REPORT
+    assert copy.plan() == CELLS | REPORT | AUDIT
 
 
 @pytest.mark.parametrize("file", ["dfgs.py", "_walk.py"])
 def test_an_edited_sampler_file_or_helper_runs_its_samplers_alone(copy: Copy, file: str) -> None:
     path = copy.root / "src/dfgs/samplers" / file
     path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
-    assert copy.plan() == CELLS | REPORT
+    assert copy.plan() == CELLS | REPORT | AUDIT
 
 
 def test_a_comment_in_the_config_runs_nothing(copy: Copy) -> None:
