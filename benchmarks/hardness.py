@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfgs.audit.batches import batch_figures
 from dfgs.errors import DfgsError
 from dfgs.feature_sets import read_feature_set
 from dfgs.samplers import REGISTRY
@@ -59,23 +60,14 @@ def give_features(sampler: BatchSampler, features: Floats) -> None:
         sampler.set_features(identities=sampler.labels.identities, image=request.pool(features[request.images]))
 
 
-def hardness(labels: Labels, features: Floats, means: Floats, images: NDArray[np.int64]) -> tuple[float, float]:
+def hardness(labels: Labels, features: Floats, images: NDArray[np.int64]) -> tuple[float, float]:
     """Mean distances to the nearest image and to the nearest identity mean of another identity, over all batches."""
-    found = []
-    for batch in images:
-        rows, present = labels.rows[batch], np.unique(labels.rows[batch])
-        own = features[batch]
-        for others, owners in ((own, rows), (means[present], present)):
-            squares = np.sum(own**2, axis=1)[:, None] + np.sum(others**2, axis=1) - 2 * own @ others.T
-            squares[rows[:, None] == owners] = np.inf
-            found.append(np.sqrt(squares.min(axis=1).clip(0)).mean())
-    image, mean = np.array(found).reshape(-1, 2).mean(axis=0)
-    return float(image), float(mean)
+    found = batch_figures(labels, features, images, np.empty((len(labels.identities), 0), np.int32))
+    return found["image_distance"], found["mean_distance"]
 
 
 def measure(labels: Labels, features: Floats, options: argparse.Namespace) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Yield the name and figures (seeds, columns) of each setting that the identities allow."""
-    means = np.array([features[labels.rows == row].mean(axis=0) for row in range(len(labels.identities))])
     for name, (kind, arguments) in SETTINGS.items():
         figures = []
         for seed in range(options.seeds):
@@ -84,7 +76,7 @@ def measure(labels: Labels, features: Floats, options: argparse.Namespace) -> It
             give_features(sampler, features)
             counts = sampler.statistics
             share = counts.identities_served / counts.identities, counts.images_served / counts.images
-            figures.append([*hardness(labels, features, means, sampler.current_pass().images), *share])
+            figures.append([*hardness(labels, features, sampler.current_pass().images), *share])
         yield name, np.array(figures)
 
 
