@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from dfgs import cli
+from dfgs.cli.options import find_device
 from dfgs.drawn.world import DomainSpec, digest_domain
 from dfgs.provenance import read_json
 
@@ -80,8 +81,8 @@ def test_cuda_where_there_is_none_is_one_line(
 def test_the_device_is_chosen_by_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     for there, expected in ((False, "cpu"), (True, "cuda")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        assert cli._device("auto").type == expected
-        assert cli._device("cpu").type == "cpu"
+        assert find_device("auto").type == expected
+        assert find_device("cpu").type == "cpu"
 
 
 def test_a_job_that_is_no_json_is_refused_with_status_2(

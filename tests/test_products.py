@@ -8,6 +8,8 @@ import torch
 from click.testing import CliRunner
 
 from dfgs import cli
+from dfgs.cli import features
+from dfgs.cli.options import find_products
 from dfgs.errors import DfgsError
 from dfgs.feature_sets import FeatureSet
 from dfgs.metrics import PROTOCOLS, Distance, Embeddings, rank, true_positive_rates
@@ -55,14 +57,14 @@ def test_a_score_asks_for_products_of_its_own_two_sets() -> None:
 
 
 def test_the_device_decides_who_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cli._products("cpu") is None
+    assert find_products("cpu") is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert cli._products("auto") is None
+    assert find_products("auto") is None
     with pytest.raises(DfgsError, match=r"--device cuda: .* finds no CUDA device here"):
-        cli._products("cuda")
+        find_products("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for name in ("auto", "cuda"):
-        assert cli._products(name).device == torch.device("cuda")
+        assert find_products(name).device == torch.device("cuda")
 
 
 def test_the_score_command_takes_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +72,7 @@ def test_the_score_command_takes_a_device(tmp_path: Path, monkeypatch: pytest.Mo
     names = {f"{v}_{what}": getattr(e, what) for v, e in sets.items() for what in ("features", "pids", "camids")}
     np.savez(tmp_path / "f.npz", **names)
     used: list[str] = []
-    monkeypatch.setattr(cli, "_products", lambda name: used.append(name) or ON_CPU)
+    monkeypatch.setattr(features, "find_products", lambda name: used.append(name) or ON_CPU)
     done = CliRunner().invoke(cli.cli, ["score", str(tmp_path / "f.npz"), "--device", "auto"])
     assert done.exit_code == 0, done.output
     assert used == ["auto"]

@@ -1,0 +1,81 @@
+"""Options and arguments that several commands share."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dfgs.errors import DfgsError
+
+FILE = click.Path(path_type=Path)
+
+
+class _Job(click.ParamType[Any]):
+    """A job: JSON on the command line."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            self.fail(f"not JSON: {error}", param, ctx)
+
+
+job_option = click.option("--job", type=_Job(), required=True, help="The resolved job, as the workflow prints it.")
+
+workers_option = click.option("--workers", default=0, show_default=True, help="Processes that load images.")
+
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, or auto: cuda where there is one."
+)
+
+products_option = click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="Where blocks are multiplied: cpu (NumPy), cuda, or auto: cuda where there is one.",
+)
+
+of_option = click.option("--of", "view", help="DATASET/SPLIT of an index.json that holds several.")
+
+protocol_option = click.option(
+    "--protocol",
+    default="market1501",
+    show_default=True,
+    help="market1501, cuhk03-new, single-gallery-shot or plain.",
+)
+
+distance_option = click.option(
+    "--distance",
+    type=click.Choice(["cosine", "euclidean", "dot"]),
+    help="Default: cosine for a file, for an index.json what its model is tested with.",
+)
+
+stem_option = click.option(
+    "--out", "stem", type=FILE, required=True, help="The figure is written to OUT.png and OUT.pdf."
+)
+
+
+def find_products(name: str) -> Any:
+    """Return what makes blocks of products on the device called `name`; None for the CPU, where NumPy does it."""
+    if name == "cpu":
+        return None
+    device = find_device(name)
+    from dfgs.products import DeviceProducts
+
+    return None if device.type == "cpu" else DeviceProducts(device)
+
+
+def find_device(name: str) -> Any:
+    """Return the torch device called `name`; `DfgsError` where it is not to be had."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise DfgsError(f"--device {name!r} is not known; use cpu, cuda or auto")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DfgsError(f"--device cuda: torch {torch.__version__} finds no CUDA device here; use --device cpu")
+    return torch.device(name)

@@ -1,0 +1,80 @@
+"""Metrics, tables and figures of an experiment, as the workflow's rules ask for them."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dfgs.cli.options import FILE, job_option
+
+
+@click.command()
+@click.option("--experiment", required=True)
+@click.option("--target", "targets", multiple=True, required=True, help="A target of the experiment; can be repeated.")
+@click.argument("output", type=FILE)
+@click.argument("parts", type=FILE, nargs=-1, required=True)
+def aggregate(experiment: str, targets: tuple[str, ...], output: Path, parts: tuple[Path, ...]) -> None:
+    """Collect the metrics of an experiment's trials on its own targets; a shared trial may have more."""
+    from dfgs.results import merge, write_metrics
+
+    rows = merge(parts).assign(experiment=experiment)
+    write_metrics(rows[rows["target"].isin(targets)], output)
+
+
+@click.command()
+@click.argument("output", type=FILE)
+@click.argument("parts", type=FILE, nargs=-1, required=True)
+def collect(output: Path, parts: tuple[Path, ...]) -> None:
+    """Join the metrics of several experiments into one file."""
+    from dfgs.results import merge, write_metrics
+
+    write_metrics(merge(parts), output)
+
+
+@click.command()
+@job_option
+@click.option("--metric", required=True)
+@click.argument("metrics", type=FILE)
+@click.argument("stem", type=FILE)
+def tabulate(job: dict[str, Any], metric: str, metrics: Path, stem: Path) -> None:
+    """Compare an experiment's samplers in STEM.csv, STEM.md and STEM.tex."""
+    from dfgs.report import write_table
+
+    write_table(job, metric, metrics, stem)
+
+
+@click.command("tabulate-backbone")
+@click.argument("metrics", type=FILE)
+@click.argument("stem", type=FILE)
+def tabulate_backbone(metrics: Path, stem: Path) -> None:
+    """Show the untuned backbone beside chance in STEM.csv, STEM.md and STEM.tex."""
+    from dfgs.report import write_backbone_table
+
+    write_backbone_table(metrics, stem)
+
+
+@click.command("tabulate-audit")
+@job_option
+@click.argument("stem", type=FILE)
+@click.argument("audits", type=FILE, nargs=-1, required=True)
+def tabulate_audit(job: dict[str, Any], stem: Path, audits: tuple[Path, ...]) -> None:
+    """Show what an experiment's batches held in STEM.csv, STEM.md and STEM.tex."""
+    from dfgs.report import write_audit_table
+
+    write_audit_table(job, audits, stem)
+
+
+@click.command("draw-figure")
+@job_option
+@click.option("--figure", required=True)
+@click.argument("metrics", type=FILE)
+@click.argument("stem", type=FILE)
+@click.argument("curves", type=FILE, nargs=-1)
+def draw_figure(job: dict[str, Any], figure: str, metrics: Path, stem: Path, curves: tuple[Path, ...]) -> None:
+    """Draw one figure of an experiment to STEM.png and STEM.pdf."""
+    from dfgs.report import write_figure
+
+    write_figure(job, figure, metrics, curves, stem)
+
+
+COMMANDS = (aggregate, collect, tabulate, tabulate_backbone, tabulate_audit, draw_figure)
