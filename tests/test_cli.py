@@ -14,6 +14,7 @@ import torch
 from dfgs import cli
 from dfgs.cli.options import find_device
 from dfgs.drawn.world import DomainSpec, digest_domain
+from dfgs.errors import EXIT_PREEMPTED, Preempted
 from dfgs.provenance import read_json
 
 Main = Callable[..., int]
@@ -62,6 +63,17 @@ def test_a_bug_keeps_its_traceback(main: Main, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cli, "cli", bug)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         cli.main()
+
+
+def test_a_preempted_job_leaves_with_the_reserved_status(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def leave(prog_name: str) -> None:
+        raise Preempted("SIGTERM, state kept at step 7")
+
+    monkeypatch.setattr(cli, "cli", leave)
+    assert main("finetune") == EXIT_PREEMPTED == 75
+    assert capsys.readouterr().err == "preempted: SIGTERM, state kept at step 7\n"
 
 
 def test_cuda_where_there_is_none_is_one_line(

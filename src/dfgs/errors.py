@@ -11,6 +11,22 @@ class DfgsError(Exception):
     """
 
 
+class DivergedError(DfgsError):
+    """A training whose loss is no longer finite."""
+
+
+class BadDataError(DfgsError):
+    """An image or a data file that cannot be used."""
+
+
+class Preempted(Exception):  # noqa: N818  (nothing went wrong)
+    """A job that was asked to leave and has kept its state; the command line exits with `EXIT_PREEMPTED`."""
+
+
+EXIT_PREEMPTED = 75
+"""Exit status of a job that goes on at its next attempt (EX_TEMPFAIL of sysexits.h)."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` with the name nearest to `name`, else ` (known: …)`.
 

@@ -7,7 +7,7 @@ import sys
 import click
 
 from dfgs.cli import disk, features, pictures, stages, statistics, tables, weights
-from dfgs.errors import DfgsError
+from dfgs.errors import EXIT_PREEMPTED, DfgsError, Preempted
 
 ROOMS = (stages, tables, weights, features, pictures, disk, statistics)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -25,7 +25,7 @@ for room in ROOMS:
 
 
 def main() -> None:
-    """Run the command line; a `DfgsError` prints one line and exits with 2."""
+    """Run the command line; a `DfgsError` prints one line and exits with 2; a preempted job with `EXIT_PREEMPTED`."""
     for variable in THREAD_VARIABLES:
         # Another number of threads adds in another order: digests would depend on the cores of the machine.
         os.environ[variable] = "1"
@@ -36,3 +36,6 @@ def main() -> None:
     except DfgsError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except Preempted as left:
+        click.echo(f"preempted: {left}", err=True)
+        sys.exit(EXIT_PREEMPTED)
