@@ -30,7 +30,9 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"losses", "models", "data", "vision", "augmix", "products"}),
-    frozenset({"training", "extraction", "scoring", "score_files", "report", "evaluation_figures", "doctor"}),
+    frozenset(
+        {"training", "extraction", "scoring", "selection", "score_files", "report", "evaluation_figures", "doctor"}
+    ),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

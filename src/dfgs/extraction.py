@@ -2,25 +2,25 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dfgs.config import BackboneSettings, InputSettings, TestSettings
 from dfgs.data import ImageStore, Loader
 from dfgs.datasets import open_dataset
-from dfgs.datasets.base import Images
+from dfgs.datasets.base import Ids
 from dfgs.feature_store import store_features, stored
 from dfgs.images import image_bytes
 from dfgs.models.clip import ImageEncoder, build_clip
-from dfgs.models.towers import load_tower
+from dfgs.models.towers import candidate_path, load_tower
 from dfgs.provenance import digest_bytes, digest_file, digest_json, write_json
 
 EMBED_BATCH = 256
+LAST = "last"
 log = logging.getLogger(__name__)
 
 
@@ -49,58 +49,107 @@ def embed_targets(
 
     `weights` holds `trained` (image tower of stage 2) or `backbone` (the untuned one). `output` is an index that names
     the feature file of each (dataset, split, view), with what else `feature_store.INDEX` lists; files are keyed by
-    weights, image files and preprocessing. The log tells their size.
+    weights, image files and preprocessing. A job with `selection` has the candidates beside `trained` embedded too, and
+    the validation identities of the source with all of them. The log tells the size of the files.
     """
-    backbone = BackboneSettings.model_validate(job["backbone"])
-    settings, test = InputSettings.model_validate(job["input"]), TestSettings.model_validate(job["test"])
-    clip = build_clip(backbone, weights.get("backbone"))
+    models = {name: _model(job, paths, device) for name, paths in _all_weights(job, weights).items()}
+    views = _views(job)
+    names = {view.key: _embed_view(job, view, models, output.parent, workers) for view in views}
+    files = {name for of_models in names.values() for name in of_models.values()}
+    total = sum((output.parent / name).stat().st_size for name in files)
+    log.info("features in %s: %d files, %.1f MB", output.parent, len(files), total / 1e6)
+    index = {model: {key: of_models[model] for key, of_models in names.items()} for model in models}
+    write_json(output, {**_described(job), "images": {view.key: view.digest for view in views}, **_by_model(index)})
+
+
+def _embed_view(
+    job: dict[str, Any], view: "_View", models: dict[str, "_Model"], folder: Path, workers: int
+) -> dict[str, str]:
+    """Embed a view with every model that has not seen it; return the names of the files in `folder`, by model."""
+    files = {name: folder / f"{digest_json([model.key, view.digest])}.npy" for name, model in models.items()}
+    missing = [name for name, file in files.items() if not stored(file)]
+    if missing:
+        log.info("embedding %s: %d images", view.key.replace("/", " "), len(view.paths))
+        cameras = models[missing[0]].encoder.cameras
+        seen = cameras.rows(view.dataset, view.camids.tolist()) if cameras else None
+        store = ImageStore(view.paths, BackboneSettings.model_validate(job["backbone"]).input_size, seen)
+        loader = Loader(store, InputSettings.model_validate(job["input"]), augment=False, workers=workers)
+    for name in missing:
+        encoder, features = models[name].encoder, TestSettings.model_validate(job["test"]).features
+        rows = range(len(store))
+        store_features(embed_images(encoder, loader, rows, features, encoder.device).numpy(), files[name])
+    return {name: file.name for name, file in files.items()}
+
+
+def _described(job: dict[str, Any]) -> dict[str, Any]:
+    """Write down what decides a number beside weights and images."""
+    test, size = job["test"], job["backbone"]["input_size"]
+    settings = {"features": test["features"], "input": size}
+    return {
+        "datasets": job["datasets"],
+        "distance": test["distance"],
+        "normalise": test["normalise"],
+        "settings": settings,
+    }
+
+
+def _by_model(index: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Tell the last model's files apart from those of the candidates, where there are any."""
+    last = {"features": index.pop(LAST)}
+    return {**last, "candidates": index} if index else last
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """An encoder, and the digest of all that decides its features but the images."""
+
+    encoder: ImageEncoder
+    key: str
+
+
+def _all_weights(job: dict[str, Any], weights: dict[str, Path]) -> dict[str, dict[str, Path]]:
+    """Name the weights of each model to embed with: the last one's, and every candidate's by its epoch."""
+    epochs = job.get("selection", {}).get("epochs", ())
+    return {LAST: weights} | {str(epoch): {"trained": candidate_path(weights["trained"], epoch)} for epoch in epochs}
+
+
+def _model(job: dict[str, Any], weights: dict[str, Path], device: torch.device) -> _Model:
+    clip = build_clip(BackboneSettings.model_validate(job["backbone"]), weights.get("backbone"))
     frozen, coefficient = job["freeze_statistics"], job.get("camera_embedding")
     if "trained" in weights:
         encoder = load_tower(clip.visual, weights["trained"], frozen, coefficient)
     else:
         encoder = ImageEncoder(clip.visual, frozen)
     encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model_key = digest_json(
-        [
-            {name: digest_file(path) for name, path in weights.items()},
-            job["backbone"],
-            settings.normalise,
-            test.features,
-        ]
-    )
-    index: dict[str, str] = {}
-    digests: dict[str, str] = {}
-    for dataset, split, view, images, root in _views(job):
-        key = f"{dataset}/{split}/{view}"
-        digests[key] = digest_json([images.digest(root), _contents(images)])
-        file = output.parent / f"{digest_json([model_key, digests[key]])}.npy"
-        index[key] = file.name
-        if not stored(file):
-            cameras = encoder.cameras.rows(dataset, images.camids.tolist()) if encoder.cameras else None
-            store = ImageStore(images.paths, backbone.input_size, cameras)
-            loader = Loader(store, settings, augment=False, workers=workers)
-            log.info("embedding %s %s %s: %d images", dataset, split, view, len(images))
-            features: NDArray[np.float32] = embed_images(
-                encoder, loader, range(len(images)), test.features, device
-            ).numpy()
-            store_features(features, file)
-    size = sum((output.parent / name).stat().st_size for name in index.values())
-    log.info("features in %s: %d files, %.1f MB", output.parent, len(index), size / 1e6)
-    described = {"datasets": job["datasets"], "distance": test.distance, "normalise": test.normalise}
-    settings_of_numbers = {"features": test.features, "input": backbone.input_size}
-    write_json(output, {"features": index, "images": digests, **described, "settings": settings_of_numbers})
+    files = {name: digest_file(path) for name, path in weights.items()}
+    decides = [files, job["backbone"], job["input"]["normalise"], job["test"]["features"]]
+    return _Model(encoder, digest_json(decides))
 
 
-def _contents(images: Images) -> str:
-    """Digest the image files; a world that is drawn anew may keep every name."""
-    return digest_json([digest_bytes(image_bytes(path)) for path in images.paths])
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The images of one view, without their identities: only the digest, which names them, has seen those."""
+
+    key: str
+    dataset: str
+    paths: tuple[Path, ...]
+    camids: Ids
+    digest: str
 
 
-def _views(job: dict[str, Any]) -> list[tuple[str, str, str, Images, Path]]:
-    views = []
-    for part in job["datasets"]:
+def _views(job: dict[str, Any]) -> list[_View]:
+    parts = [*job["datasets"], *(part | {"splits": ["val"]} for part in job.get("selection", {}).get("datasets", ()))]
+    views = {}
+    for part in parts:
         dataset = open_dataset(part)
         for split in part["splits"]:
-            views.append((part["name"], split, "query", dataset.query(split), dataset.root))
-            views.append((part["name"], split, "gallery", dataset.gallery(split), dataset.root))
-    return views
+            for view, images in (("query", dataset.query(split)), ("gallery", dataset.gallery(split))):
+                key = f"{part['name']}/{split}/{view}"
+                digest = digest_json([images.digest(dataset.root), _contents(images.paths)])
+                views[key] = _View(key, part["name"], images.paths, images.camids, digest)
+    return list(views.values())
+
+
+def _contents(paths: Sequence[Path]) -> str:
+    """Digest the image files; a world that is drawn anew may keep every name."""
+    return digest_json([digest_bytes(image_bytes(path)) for path in paths])

@@ -53,6 +53,14 @@ def read_index(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
+def candidate(index: dict[str, Any], epoch: int) -> dict[str, Any]:
+    """Return the index as that of the candidate of `epoch`; `DfgsError` where it names none."""
+    found = index.get("candidates", {}).get(str(epoch))
+    if found is None:
+        raise DfgsError(f"no features of the candidate of epoch {epoch} in the index; run `dfgs embed` again")
+    return index | {"features": found}
+
+
 def drop_features(index: Path) -> int:
     """Delete the feature files that an index names, then the index, and return their bytes.
 
@@ -60,7 +68,9 @@ def drop_features(index: Path) -> int:
     the index missing and has this model embedded once more. Raises `DfgsError` for a file that is no index.
     """
     freed = 0
-    for name in sorted(set(read_index(index)["features"].values())):
+    found = read_index(index)
+    files = [found["features"], *found.get("candidates", {}).values()]
+    for name in sorted({name for part in files for name in part.values()}):
         path = index.with_name(name)
         if stored(path):
             freed += path.stat().st_size

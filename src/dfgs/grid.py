@@ -82,6 +82,12 @@ class Grid:
             if self.config.targets[target].dataset in self.config.sources[source].datasets
         ]
 
+    def selecting(self) -> list[str]:
+        """List the running experiments whose models all keep candidates."""
+        models = self.config.models
+        experiments = {name: self.config.experiments[name] for name in self.config.run}
+        return [name for name, e in experiments.items() if all(models[model].selection for model in e.models)]
+
     def needs_pretraining(self, model: str) -> bool:
         """Tell whether a model's backbone is trained here."""
         return self.config.backbones[self.config.models[model].backbone].pretrained == "drawn"
@@ -110,6 +116,8 @@ class Grid:
         chosen = _tower(settings, {"freeze_statistics", "input", "batch", "finetune", "test"})
         if settings.prior is not None:
             chosen["prior"] = settings.model_dump(mode="json")["prior"]
+        if settings.selection:
+            chosen["selection"] = list(settings.selection)
         identity = {
             "trial": asdict(trial),
             "sampler": self.sampler(trial.sampler),
@@ -133,6 +141,7 @@ class Grid:
             **self._base(settings),
             **chosen,
             "datasets": [self._dataset(name) | {"splits": splits[name]} for name in views],
+            **self._selection(trial),
         }
 
     def score_job(self, trial: Trial) -> Job:
@@ -141,7 +150,7 @@ class Grid:
             {"name": name, "dataset": self._dataset(self._dataset_of(name)), **self._target(name)}
             for name in self._targets(trial)
         ]
-        return {"trial": asdict(trial), "targets": targets}
+        return {"trial": asdict(trial), "targets": targets, **self._selection(trial)}
 
     def report_job(self, experiment: str) -> Job:
         """Job of `dfgs tabulate` and `dfgs draw-figures`: order of rows, marks and the samplers' settings."""
@@ -175,6 +184,16 @@ class Grid:
         """Digest the source files that a model's prior trains with; empty without a prior."""
         prior = self.config.models[model].prior
         return "" if prior is None else f"{samplers.REGISTRY.source_digest('pk')}-{_digest(prior.losses)}"
+
+    def _selection(self, trial: Trial) -> Job:
+        """Name a training's candidates and the datasets whose validation identities choose; nothing without any."""
+        epochs = self.config.models[trial.model].selection
+        if not epochs or trial.sampler == REFERENCE:
+            return {}
+        parts = self.config.sources[trial.source].datasets
+        last = self.config.models[trial.model].finetune.epochs
+        datasets = [self._dataset(part) for part in parts]
+        return {"selection": {"epochs": list(epochs), "last": last, "datasets": datasets}}
 
     def _targets(self, trial: Trial) -> list[str]:
         return self.targets(trial.source, trial.model, trial.sampler)

@@ -16,6 +16,7 @@ from dfgs.provenance import read_json
 from dfgs.rendering import write
 from dfgs.results import read_metrics
 from dfgs.samplers import REGISTRY as SAMPLERS
+from dfgs.selection_table import selection_table
 from dfgs.stats import in_order
 from dfgs.tables import write_backbone, write_comparison
 
@@ -32,6 +33,11 @@ def write_table(job: dict[str, Any], metric: str, metrics: Path, stem: Path) -> 
 def write_backbone_table(metrics: Path, stem: Path) -> None:
     """Write the untuned backbones' mAP beside chance to `stem` + `.csv`, `.md` and `.tex`."""
     write_backbone(read_metrics(metrics), stem)
+
+
+def write_selection_table(job: dict[str, Any], metric: str, metrics: Path, stem: Path) -> None:
+    """Write what choosing a candidate would change to `stem` + `.csv`, `.md` and `.tex`."""
+    write(selection_table(read_metrics(metrics), metric, _within(job), job["samplers"]), stem)
 
 
 def write_audit_table(job: dict[str, Any], audits: tuple[Path, ...], stem: Path) -> None:

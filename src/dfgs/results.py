@@ -22,9 +22,11 @@ COLUMNS = (*KEY, "value", "protocol", "commit", "versions")
 RANKS = tuple(range(1, 21))
 """Ranks of the CMC that every trial is scored at."""
 PLAIN = ("mAP", *(f"rank{k}" for k in RANKS), "mINP", "mAP_trapezoid")
-RERANKED = "_reranked"
-METRICS = (*PLAIN, *RATES, *(name + RERANKED for name in PLAIN))
-"""Metrics that a table can show, all in percent; those of re-ranked distances are columns of their own."""
+RERANKED, SOURCE_VAL, ORACLE = "_reranked", "_source_val", "_oracle"
+SELECTED = (SOURCE_VAL, ORACLE)
+"""Endings of numbers of a chosen candidate: by the source's validation identities, or by the target's own labels."""
+METRICS = (*PLAIN, *RATES, *(name + ending for ending in (RERANKED, *SELECTED) for name in PLAIN))
+"""Metrics that a table can show, all in percent; re-ranked and chosen ones are columns of their own."""
 REFERENCE = "zero-shot"
 """The sampler name of the untuned backbone: a reference beside the samplers, not one of them."""
 

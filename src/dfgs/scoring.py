@@ -1,5 +1,6 @@
 """Score the stored features of a trained model on its targets; the only stage that reads a target's labels."""
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,11 @@ from dfgs.per_query import write_queries
 from dfgs.provenance import commit, read_json, versions
 from dfgs.results import RANKS, REFERENCE, write_metrics
 from dfgs.score_files import Extras, Score, query_table, score
+from dfgs.selection import Selection
 
 ProductsOf = Callable[[Embeddings, Embeddings], Products]
 Row = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
 def score_trial(
@@ -30,8 +33,14 @@ def score_trial(
     `collapsed` is 1 where features are alike and ties therefore count as lost; the untuned backbone also gets
     `chance_mAP`, that of random features. A target with `reranking` also gets each metric of the re-ranked distances,
     its name ending in `_reranked`, under a fingerprint of its own, and such columns beside the plain ones per query.
+    A job with `selection` also gets the metrics of the chosen candidates (`dfgs.selection`).
     """
     found, trial = read_index(index), job["trial"]
+    selection = None
+    if "selection" in job:
+        selection = Selection(job["selection"], index, found, Extras(products=products))
+        told = ", ".join(f"epoch {epoch} {value:.1f}" for epoch, value in sorted(selection.validation.items()))
+        log.info("mAP on the validation identities: %s; chosen: epoch %d", told, selection.chosen)
     made = {"commit": commit(), "versions": versions()} if record is None else read_json(record)
     identity = {**trial, "experiment": "-", "commit": made["commit"], "versions": made["versions"]}
     rows: list[Row] = []
@@ -46,6 +55,8 @@ def score_trial(
                 chance = {"metric": "chance_mAP", "value": _chance(features, scores[0].protocol)}
                 rows.append({**identity, **place, **chance, "protocol": scores[0].fingerprint})
             queries.append(_per_query(scores, target, split))
+        if selection:
+            rows += [{**identity, "target": target["name"], **row} for row in selection.rows(target)]
     write_queries(pd.concat(queries, ignore_index=True), outputs["per_query"])
     write_metrics(rows, outputs["metrics"])
 

@@ -90,6 +90,7 @@ def tables_of_all(wildcards):
     tables = [expand(rules.tabulate_backbone.output, experiment=GRID.config.run)]
     if GRID.config.audit:
         tables.append(expand(rules.tabulate_audit.output, experiment=GRID.config.run))
+    tables.append(expand(rules.tabulate_selection.output, experiment=GRID.selecting()))
     for name in GRID.config.run:
         metrics = GRID.config.experiments[name].metrics
         tables.append(expand(rules.tabulate.output, experiment=name, metric=metrics))

@@ -87,6 +87,32 @@ rule tabulate_backbone:
         "dfgs tabulate-backbone {input:q} {params.stem:q} 2> {log:q}"
 
 
+rule tabulate_selection:
+    input:
+        rules.aggregate.output,
+    output:
+        report(
+            "results/tables/{experiment}/selection.md",
+            category="Tables",
+            subcategory="{experiment}",
+            labels={"table": "selection"},
+            caption="../report/table-selection.rst",
+        ),
+        "results/tables/{experiment}/selection.csv",
+        "results/tables/{experiment}/selection.tex",
+    log:
+        "logs/tabulate/{experiment}/selection.log",
+    localrule: True
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    params:
+        job=lambda wildcards: as_json(GRID.report_job(wildcards.experiment)),
+        stem="results/tables/{experiment}/selection",
+    shell:
+        "dfgs tabulate-selection --job {params.job:q} {input:q} {params.stem:q} 2> {log:q}"
+
+
 rule tabulate_audit:
     input:
         lambda wildcards: of_trainings("audit", wildcards),

@@ -53,6 +53,18 @@ def tabulate_backbone(metrics: Path, stem: Path) -> None:
     write_backbone_table(metrics, stem)
 
 
+@click.command("tabulate-selection")
+@job_option
+@click.option("--metric", default="mAP", show_default=True)
+@click.argument("metrics", type=FILE)
+@click.argument("stem", type=FILE)
+def tabulate_selection(job: dict[str, Any], metric: str, metrics: Path, stem: Path) -> None:
+    """Show what choosing a model by validation, or by the target itself, would change in STEM.csv, .md and .tex."""
+    from dfgs.report import write_selection_table
+
+    write_selection_table(job, metric, metrics, stem)
+
+
 @click.command("tabulate-audit")
 @job_option
 @click.argument("stem", type=FILE)
@@ -77,4 +89,4 @@ def draw_figure(job: dict[str, Any], figure: str, metrics: Path, stem: Path, cur
     write_figure(job, figure, metrics, curves, stem)
 
 
-COMMANDS = (aggregate, collect, tabulate, tabulate_backbone, tabulate_audit, draw_figure)
+COMMANDS = (aggregate, collect, tabulate, tabulate_backbone, tabulate_selection, tabulate_audit, draw_figure)

@@ -10,7 +10,7 @@ from dfgs.config.recipes import is_weight_file
 from dfgs.errors import DfgsError, did_you_mean
 from dfgs.metrics import PROTOCOLS
 from dfgs.packs.paths import open_root
-from dfgs.results import METRICS, REFERENCE, RERANKED
+from dfgs.results import METRICS, REFERENCE, RERANKED, SELECTED
 from dfgs.samplers._graph import GRAPHS
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ def _check_references(config: "Config") -> None:
                 raise DfgsError(
                     f"config: experiments.{name}.metrics: {metric!r} needs targets.{plain[0]}.reranking; give it k1, "
                     "k2 and lambda"
+                )
+            fixed = [model for model in experiment.models if not config.models[model].selection]
+            if metric.endswith(SELECTED) and fixed:
+                raise DfgsError(
+                    f"config: experiments.{name}.metrics: {metric!r} needs models.{fixed[0]}.selection; list epochs"
                 )
         for figure in experiment.figures:
             figures.REGISTRY.check(figure, f"config: experiments.{name}.figures")
@@ -157,6 +162,20 @@ def _check_options(config: "Config") -> None:
                 f"config: targets.{name}: dataset {target.dataset!r} is for training only, it has no splits"
             )
         _known(f"targets.{name}.splits", target.splits, "split", splits)
+    _check_selection(config, opened)
+
+
+def _check_selection(config: "Config", opened: dict[str, Any]) -> None:
+    """Every source of a model that selects has validation identities."""
+    for name in config.run:
+        experiment = config.experiments[name]
+        selecting = [model for model in experiment.models if config.models[model].selection]
+        for part in (part for source in experiment.sources for part in config.sources[source].datasets):
+            if selecting and "val" not in opened[part].splits:
+                raise DfgsError(
+                    f"config: models.{selecting[0]}.selection needs validation identities, of which dataset {part!r} "
+                    "has none; give it options: {validation: N} where its layout takes that, or leave selection out"
+                )
 
 
 def _check_leaks(config: "Config") -> None:

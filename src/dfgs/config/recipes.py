@@ -1,5 +1,6 @@
 """Settings of models: backbone, input, batches, the stages of training, and the test."""
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -132,7 +133,8 @@ class TestSettings(Settings):
 class ModelSettings(Settings):
     """A recipe on a backbone; CLIP-ReID's and CLIP-DFGS's differ in these values only.
 
-    `camera_embedding` is the factor of a camera's learned vector (SIE) on the class token; null for none.
+    `camera_embedding` is the factor of a camera's learned vector (SIE) on the class token; null for none. After the
+    epochs in `selection` stage 2 keeps a candidate beside its last model.
     """
 
     backbone: Name
@@ -143,4 +145,15 @@ class ModelSettings(Settings):
     prior: PriorSettings | None
     prompts: PromptSettings
     finetune: FinetuneSettings
+    selection: tuple[PositiveInt, ...] = ()
     test: TestSettings
+
+    @model_validator(mode="after")
+    def _candidates_come_before_the_last(self) -> Self:
+        rising = all(one < next_ for one, next_ in pairwise((*self.selection, self.finetune.epochs)))
+        if not rising:
+            raise ValueError(
+                f"selection {list(self.selection)} must rise and end before the last of {self.finetune.epochs} epochs, "
+                "which is a candidate anyway"
+            )
+        return self

@@ -17,6 +17,11 @@ from dfgs.provenance import whole_file
 TABLE = "cameras.table"
 
 
+def candidate_path(weights: Path, epoch: int) -> Path:
+    """Return where the candidate of `epoch` lies, beside the `weights` of the last one."""
+    return weights.parent / "candidates" / f"epoch-{epoch}.safetensors"
+
+
 def save_tower(encoder: ImageEncoder, path: Path) -> None:
     """Write the image tower of stage 2, whole or not at all; the cameras' names go into the file's metadata."""
     tensors, metadata = dict(encoder.visual.state_dict()), None

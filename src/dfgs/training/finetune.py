@@ -29,6 +29,7 @@ from dfgs.samplers._continued import ContinuedPasses
 from dfgs.samplers.base import BatchSampler, FeatureRequest, Labels
 from dfgs.training.auditing import EpochAudits
 from dfgs.training.bank import IdentityBank, graph_agreement
+from dfgs.training.candidates import Candidates
 from dfgs.training.loop import TIMES, Stage, build_losses, train
 from dfgs.training.source import Source, load_source
 
@@ -36,8 +37,9 @@ from dfgs.training.source import Source, load_source
 def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], workers: int, device: torch.device) -> None:
     """Fine-tune the image encoder of one trial and write `weights`, `curve` (a row per epoch), `audit` and `record`.
 
-    `prompts` is the file of stage 1: its image tower is the start, its text features are frozen. Raises `DfgsError` if
-    it was learned on other training images, whose text features would be other people's.
+    A job with `selection` also leaves the image tower after those epochs in `candidates`, beside `weights`. `prompts`
+    is the file of stage 1: its image tower is the start, its text features are frozen. Raises `DfgsError` if it was
+    learned on other training images, whose text features would be other people's.
     """
     started = time.perf_counter()
     backbone = BackboneSettings.model_validate(job["backbone"])
@@ -54,6 +56,7 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
     sampler = build_sampler(job["sampler"], source, batch, job["seed"])
     features = GraphFeatures(job, encoder, source, text, workers, device)
     audits = EpochAudits(job, encoder, source, workers, device)
+    candidates = Candidates(job.get("selection", ()), encoder, output["weights"])
     prior = job.get("prior")
     stage = Stage(
         name="stage 2",
@@ -69,7 +72,7 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
         epochs=settings.epochs,
         first_epoch=1 + (prior["epochs"] if prior and settings.shared_schedule else 0),
         observe=features.observe if features.bank else None,
-        watcher=audits,
+        watchers=(audits, candidates),
     )
     curve = train(stage, device)
     cost = sampler_cost(curve) | features.cost(source.labels, job["seed"])
@@ -83,6 +86,8 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
         "commit": commit(),
         "versions": versions(),
     }
+    if candidates.paths:
+        record["candidates"] = candidates.digests
     size = {"images": len(source.store), "identities": source.identities}
     seconds = {"seconds": time.perf_counter() - started, "audit_seconds": audits.seconds}
     write_json(output["record"], {**record, **seconds, **cost, **size})

@@ -54,7 +54,7 @@ class Stage:
     epochs: int
     first_epoch: int
     observe: Callable[[Features, Tensor], None] | None = None
-    watcher: Watcher | None = None
+    watchers: tuple[Watcher, ...] = ()
 
 
 def build_losses(settings: dict[str, dict[str, Any]], context: LossContext) -> dict[str, Loss]:
@@ -77,8 +77,8 @@ def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
     optimiser = _optimiser(stage)
     curve = []
     for epoch in range(1, stage.epochs + 1):
-        if stage.watcher:
-            stage.watcher.begin(epoch)
+        for watcher in stage.watchers:
+            watcher.begin(epoch)
         started = time.perf_counter()
         rate = finetune_rate(stage.settings, stage.first_epoch + epoch - 1)
         for group in optimiser.param_groups:
@@ -101,8 +101,8 @@ def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
         curve.append(row | dict(zip(TIMES, times, strict=True)))
         told = _restarts(stage.passes)
         log.info("%s epoch %d/%d: loss %.4f, rate %.2e%s", stage.name, epoch, stage.epochs, row["loss"], rate, told)
-        if stage.watcher:
-            stage.watcher.end(epoch, stage.passes)
+        for watcher in stage.watchers:
+            watcher.end(epoch, stage.passes)
     return curve
 
 
