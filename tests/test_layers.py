@@ -20,6 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "config",
             "grid",
             "tables",
+            "selection_table",
             "rendering",
             "stats",
             "figures",
