@@ -13,7 +13,7 @@ from dfgs.config import AugmentSettings, InputSettings
 from dfgs.data import ImageStore, Loader, TrainTransform, decode, normalise
 from dfgs.errors import DfgsError
 from dfgs.images import read_rgb
-from dfgs.vision import open_clip
+from dfgs.vision import open_clip, v2
 
 SIZE = (64, 32)
 PLAIN = AugmentSettings(grey=0, pad=0, flip=0, jitter=0, augmix=0, erase=0)
@@ -186,6 +186,29 @@ def test_augmentation_leaves_the_global_random_state_alone() -> None:
     for seed in range(5):
         transform(image, seed)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def by_torchvision(augment: AugmentSettings, image: Tensor, seed: int) -> Tensor:
+    """The same augmentation by torchvision's own transforms, from torch's global state."""
+    steps = [
+        v2.RandomGrayscale(augment.grey),
+        v2.RandomCrop(SIZE, padding=augment.pad),
+        v2.RandomHorizontalFlip(augment.flip),
+        v2.RandomApply([v2.ColorJitter(0.15, 0.1, 0.05, 0.05)], augment.jitter),
+        v2.RandomApply([v2.Lambda(augmix.AugMix())], augment.augmix),
+    ]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        moved = v2.Compose(steps)(image)
+        erase = v2.RandomErasing(augment.erase, data.ERASED, data.ASPECT, value="random")
+        return (erase(moved / 127.5 - 1) + 1) * 127.5
+
+
+def test_augmented_images_equal_those_of_torchvisions_transforms_bit_by_bit() -> None:
+    image = torch.from_numpy(picture(5)).permute(2, 0, 1)
+    transform = TrainTransform(ALL, SIZE)
+    for seed in range(60):
+        assert torch.equal(transform(image, seed), by_torchvision(ALL, image, seed)), f"seed {seed}"
 
 
 def test_an_augmented_image_keeps_type_and_size() -> None:

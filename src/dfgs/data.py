@@ -1,6 +1,7 @@
 """From image files to tensors: decoding, resizing, augmentation with a seed per image, and loaders."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -61,26 +62,73 @@ class TrainTransform:
     """
 
     def __init__(self, settings: AugmentSettings, size: tuple[int, int]) -> None:
-        steps: list[v2.Transform] = []
+        self.steps: list[Callable[[Tensor], Tensor]] = []
         if settings.grey:
-            steps.append(v2.RandomGrayscale(settings.grey))
+            self.steps.append(_Perhaps(settings.grey, _grey))
         if settings.pad:
-            steps.append(v2.RandomCrop(size, padding=settings.pad))
+            self.steps.append(_Crop(size, settings.pad))
         if settings.flip:
-            steps.append(v2.RandomHorizontalFlip(settings.flip))
+            self.steps.append(_Perhaps(settings.flip, _mirror))
         if settings.jitter:
-            steps.append(v2.RandomApply([v2.ColorJitter(0.15, 0.1, 0.05, 0.05)], settings.jitter))
+            self.steps.append(_Perhaps(settings.jitter, v2.ColorJitter(0.15, 0.1, 0.05, 0.05)))
         if settings.augmix:
-            steps.append(v2.RandomApply([v2.Lambda(AugMix())], settings.augmix))
-        self.steps = v2.Compose(steps) if steps else v2.Identity()
+            self.steps.append(_Perhaps(settings.augmix, AugMix()))
         self.erase = v2.RandomErasing(settings.erase, ERASED, ASPECT, value="random") if settings.erase else None
 
     def __call__(self, image: Tensor, seed: int) -> Tensor:
         """Augment one image; the same seed gives the same result in any worker."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            augmented: Tensor = self.steps(image)
+        with _seeded(seed):
+            augmented = image
+            for step in self.steps:
+                augmented = step(augmented)
             return augmented if self.erase is None else (self.erase(augmented / 127.5 - 1) + 1) * 127.5
+
+
+class _Perhaps:
+    """A step that is taken with probability `chance`; it draws what torchvision's random transforms draw."""
+
+    def __init__(self, chance: float, step: Callable[[Tensor], Tensor]) -> None:
+        self.chance, self.step = chance, step
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return image if bool(torch.rand(1) >= self.chance) else self.step(image)
+
+
+class _Crop:
+    """`v2.RandomCrop(size, padding=pad)` of an image of that size, a tenth of its time for small images."""
+
+    def __init__(self, size: tuple[int, int], pad: int) -> None:
+        self.size, self.pad = size, pad
+
+    def __call__(self, image: Tensor) -> Tensor:
+        (height, width), pad = self.size, self.pad
+        top, left = (int(torch.randint(0, 2 * pad + 1, ())) for _ in range(2))
+        padded = image.new_zeros((len(image), height + 2 * pad, width + 2 * pad))
+        padded[:, pad : pad + height, pad : pad + width] = image
+        return padded[:, top : top + height, left : left + width]
+
+
+def _mirror(image: Tensor) -> Tensor:
+    return image.flip(-1)
+
+
+def _grey(image: Tensor) -> Tensor:
+    grey: Tensor = v2.functional.rgb_to_grayscale(image, num_output_channels=3)
+    return grey
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw from torch's CPU generator as after `torch.manual_seed(seed)`; afterwards its state is as before.
+
+    `torch.manual_seed` would also format a stack trace for every kind of device that might be started later.
+    """
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 def normalise(images: Tensor, how: str) -> Tensor:
