@@ -115,6 +115,29 @@ def test_help_names_every_stage_and_loads_nothing_heavy() -> None:
         assert f"  {command} " in done.stdout
 
 
+HEAVY = (
+    "torch torch._dynamo torchvision timm transformers open_clip open_clip.factory open_clip.tokenizer huggingface_hub "
+    "numba pandas matplotlib scipy faiss"
+)
+STARTS = {
+    "dfgs.drawn.world": "",
+    "dfgs.scoring": "pandas",
+    "dfgs.results": "",
+    "dfgs.extraction": "open_clip torch",
+    "dfgs.training.finetune": "open_clip torch",
+    "dfgs.training.prompts": "open_clip torch",
+    "dfgs.training.pretrain": "open_clip torch",
+}
+"""What the modules of the stages load of what costs a process a tenth of a second or more; the rest comes when used."""
+
+
+@pytest.mark.parametrize("module", STARTS)
+def test_a_stage_starts_with_no_more_than_it_needs(module: str) -> None:
+    code = f"import sys, {module}\nprint(*sorted(set('{HEAVY}'.split()) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == STARTS[module]
+
+
 @pytest.mark.parametrize("command", sorted(cli.cli.commands))
 def test_every_command_explains_itself(main: Main, capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert main(command, "--help") == 0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dfgs.config import BackboneSettings
 from dfgs.errors import DfgsError
-from dfgs.models.clip import ImageEncoder, build_clip
+from dfgs.models.clip import ImageEncoder, build_clip, check_architecture, random_clip
 from dfgs.models.prompts import PromptLearner
 from dfgs.vision import open_clip
 
@@ -226,6 +226,23 @@ def test_an_unknown_architecture_is_refused_with_a_near_one() -> None:
         build_clip(backbone("ViT-B16"), None)
     with pytest.raises(DfgsError, match=r"no architecture 'zzzzzzzz'$"):
         build_clip(backbone("zzzzzzzz"), None)
+
+
+@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "convnext_base", "roberta-ViT-B-32"])
+def test_an_architecture_of_another_librarys_towers_is_refused(name: str) -> None:
+    with pytest.raises(DfgsError, match=f"^backbone: '{name}' has a tower of timm or transformers; choose "):
+        build_clip(backbone(name), None)
+
+
+@pytest.mark.parametrize("name", ["dfgs-small", "ViT-S-32", "RN50-quickgelu"])
+def test_an_architecture_is_built_as_open_clip_builds_it(name: str) -> None:
+    check_architecture(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        theirs = open_clip.create_model(name, precision="fp32")
+    ours = random_clip(name, seed=3)
+    assert str(ours) == str(theirs)
+    assert all(torch.equal(tensor, ours.state_dict()[key]) for key, tensor in theirs.state_dict().items())
 
 
 def test_weights_read_back_as_they_were_written(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """From image files to tensors: decoding, resizing, augmentation with a seed per image, and loaders."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dfgs import vision
 from dfgs.augmix import AugMix
 from dfgs.config import AugmentSettings, InputSettings
 from dfgs.errors import DfgsError
 from dfgs.images import read_rgb
-from dfgs.vision import v2
+from dfgs.seeding import seeded
 
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 ERASED, ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
@@ -70,14 +70,14 @@ class TrainTransform:
         if settings.flip:
             self.steps.append(_Perhaps(settings.flip, _mirror))
         if settings.jitter:
-            self.steps.append(_Perhaps(settings.jitter, v2.ColorJitter(0.15, 0.1, 0.05, 0.05)))
+            self.steps.append(_Perhaps(settings.jitter, vision.v2.ColorJitter(0.15, 0.1, 0.05, 0.05)))
         if settings.augmix:
             self.steps.append(_Perhaps(settings.augmix, AugMix()))
-        self.erase = v2.RandomErasing(settings.erase, ERASED, ASPECT, value="random") if settings.erase else None
+        self.erase = vision.v2.RandomErasing(settings.erase, ERASED, ASPECT, value="random") if settings.erase else None
 
     def __call__(self, image: Tensor, seed: int) -> Tensor:
         """Augment one image; the same seed gives the same result in any worker."""
-        with _seeded(seed):
+        with seeded(seed):
             augmented = image
             for step in self.steps:
                 augmented = step(augmented)
@@ -113,22 +113,8 @@ def _mirror(image: Tensor) -> Tensor:
 
 
 def _grey(image: Tensor) -> Tensor:
-    grey: Tensor = v2.functional.rgb_to_grayscale(image, num_output_channels=3)
+    grey: Tensor = vision.v2.functional.rgb_to_grayscale(image, num_output_channels=3)
     return grey
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Draw from torch's CPU generator as after `torch.manual_seed(seed)`; afterwards its state is as before.
-
-    `torch.manual_seed` would also format a stack trace for every kind of device that might be started later.
-    """
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
 
 
 def normalise(images: Tensor, how: str) -> Tensor:

@@ -1,5 +1,7 @@
 """The long table of numbers (`metrics.csv`): one number per row, read strictly, equal rows written as equal bytes."""
 
+from __future__ import annotations
+
 import csv
 import logging
 import math
@@ -7,13 +9,15 @@ import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from dfgs.errors import DfgsError
 from dfgs.metrics import RATES, difference
 from dfgs.provenance import whole_file
+
+if TYPE_CHECKING:
+    # The configuration needs the names of this module, and every stage the configuration; few need tables.
+    import pandas as pd
 
 LOGGER = logging.getLogger(__name__)
 
@@ -57,6 +61,8 @@ def write_metrics(rows: pd.DataFrame | Iterable[Mapping[str, Any]], path: Path |
     Values are written with the fewest digits that read back as the same float64. Raises `DfgsError` for what
     `read_metrics` would refuse.
     """
+    import pandas as pd
+
     records: Iterable[Mapping[Any, Any]] = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
     lines = []
     for number, record in enumerate(records):
@@ -75,6 +81,8 @@ def merge(paths: Iterable[Path | str]) -> pd.DataFrame:
 
     A cell is what `KEY` names. Raises `DfgsError` naming both files when a cell has two numbers or two protocols.
     """
+    import pandas as pd
+
     frames = [read_metrics(path).assign(file=str(path)) for path in paths]
     if not frames:
         raise DfgsError("no metrics to merge: the list of files is empty")
@@ -125,6 +133,8 @@ def _check_header(where: Path | str, names: list[str]) -> None:
 
 def _typed(lines: list[tuple[str, dict[str, str]]]) -> pd.DataFrame:
     """Turn texts into a frame with the types of `read_metrics`; each line comes with the words for where it stands."""
+    import pandas as pd
+
     for where, line in lines:
         empty = [name for name in COLUMNS if not line[name]]
         if empty:

@@ -2,26 +2,95 @@
 
 The registry's Linux torchvision wheel is a CUDA build: beside CPU torch its compiled operators cannot load and the
 import stops on `torchvision::nms`. We use none of them, so their schemas are declared. Elsewhere this does nothing.
+
+Whole, both cost a process more than torch itself, and most of ours need an image tower alone. So `v2` is imported when
+it is first asked for, open_clip's towers come without the rest of open_clip, and the rest on demand: `open_clip` is the
+package as ever. Its adapters of timm and transformers, which bring those libraries with them, serve no model of ours.
 """
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import torch
 
-try:
-    importlib.import_module("torchvision")
-except RuntimeError as error:
-    if "torchvision::" not in str(error):
-        raise
-    for _name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[_name]
-    # Only after the failed import: beside a real CPU torchvision a second definition would raise.
-    _LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
-    for _operator in ("nms", "qnms"):
-        _LIBRARY.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+ARCHITECTURES = Path(__file__).parent / "models" / "architectures"
+"""Our own, which open_clip knows as soon as it is loaded."""
+v2: Any  # the transforms, by `__getattr__` below
+_LIBRARIES: list[torch.library.Library] = []
 
-import open_clip
-from torchvision.transforms import v2
 
-__all__ = ["open_clip", "v2"]
+class _OnDemand(ModuleType):
+    """A package whose own code runs once something is asked that its imported modules do not answer."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__version__":  # what the import system asks of every module
+            raise AttributeError(name)
+        object.__setattr__(self, "__class__", ModuleType)
+        _import_torchvision()
+        spec: Any = self.__spec__
+        spec.loader.exec_module(self)
+        self.add_model_config(ARCHITECTURES)
+        return getattr(self, name)
+
+
+def _import_torchvision() -> None:
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        # Only after the failed import: beside a real CPU torchvision a second definition would raise.
+        _LIBRARIES.append(torch.library.Library("torchvision", "FRAGMENT"))
+        for operator in ("nms", "qnms"):
+            _LIBRARIES[0].define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        importlib.import_module("torchvision")
+
+
+@contextmanager
+def _standing_in(modules: dict[str, ModuleType | None]) -> Iterator[None]:
+    """Put `modules` in the places of those that are not imported yet; None makes their import fail."""
+    put = {name: module for name, module in modules.items() if name not in sys.modules}
+    sys.modules.update(put)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in put:
+            del sys.modules[name]
+
+
+def _import_towers() -> Any:
+    """Import the modules of open_clip that define towers, without its package's own code."""
+    if "open_clip" in sys.modules:
+        sys.modules["open_clip"].add_model_config(ARCHITECTURES)
+        return sys.modules["open_clip"]
+    spec = find_spec("open_clip")
+    assert spec is not None, "open_clip_torch is not installed"
+    package = module_from_spec(spec)
+    object.__setattr__(package, "__class__", _OnDemand)
+    sys.modules["open_clip"] = package
+    misc = ModuleType("torchvision.ops.misc")
+    misc.FrozenBatchNorm2d = torch.nn.Module  # type: ignore[attr-defined] # for a function that we do not call
+    parents = {name: ModuleType(name) for name in ("torchvision", "torchvision.ops")}
+    with _standing_in({"timm": None, "transformers": None, **parents, misc.__name__: misc}):
+        import open_clip.model
+    return open_clip
+
+
+def __getattr__(name: str) -> Any:
+    if name != "v2":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _import_torchvision()
+    from torchvision.transforms import v2 as transforms
+
+    return transforms
+
+
+open_clip = _import_towers()

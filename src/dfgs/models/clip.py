@@ -12,12 +12,12 @@ from dfgs.errors import DfgsError, did_you_mean
 from dfgs.models.cameras import CameraEmbedding
 from dfgs.models.features import Features
 from dfgs.models.weights import check_activation, find_weights, load_weights, read_facts, read_weights, take_state
-from dfgs.vision import open_clip
+from dfgs.provenance import read_json
+from dfgs.seeding import seeded
+from dfgs.vision import ARCHITECTURES, open_clip
 
 ModifiedResNet: Any = open_clip.modified_resnet.ModifiedResNet
 VisionTransformer: Any = open_clip.transformer.VisionTransformer
-
-ARCHITECTURES = Path(__file__).parent / "architectures"
 
 
 def build_clip(settings: BackboneSettings, weights: Path | None, seed: int = 0) -> Any:
@@ -39,7 +39,6 @@ def build_clip(settings: BackboneSettings, weights: Path | None, seed: int = 0) 
 
 def architectures() -> list[str]:
     """List open_clip's architectures and ours."""
-    open_clip.add_model_config(ARCHITECTURES)
     names: list[str] = open_clip.list_models()
     return names
 
@@ -49,14 +48,37 @@ def check_architecture(name: str) -> None:
     if name not in architectures():
         near = did_you_mean(name, architectures())
         raise DfgsError(f"backbone: open_clip has no architecture {name!r}{near.split(' (known')[0]}")
+    config = open_clip.get_model_config(name)
+    if "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]:
+        raise DfgsError(
+            f"backbone: {name!r} has a tower of timm or transformers; choose a Vision Transformer of open_clip's own, "
+            "such as 'ViT-B-16', or CLIP's ResNet"
+        )
 
 
 def random_clip(architecture: str, seed: int = 0) -> Any:
     """Build an architecture at its own input size, float32, with weights drawn from `seed`."""
-    check_architecture(architecture)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    config = _plain_config(architecture)
+    with seeded(seed):
+        if config is not None:
+            return open_clip.model.CLIP(**config)
+        check_architecture(architecture)
         return open_clip.create_model(architecture, precision="fp32")
+
+
+def _plain_config(architecture: str) -> dict[str, Any] | None:
+    """Read an architecture that open_clip's `create_model` makes a plain CLIP of; None for others.
+
+    `create_model` needs the whole of open_clip, whose import costs more than torch's.
+    """
+    folders = (*(Path(path) / "model_configs" for path in open_clip.__path__), ARCHITECTURES)
+    files = {path.stem: path for folder in folders for path in folder.glob("*.json")}
+    if architecture not in files:
+        return None
+    config: dict[str, Any] = read_json(files[architecture])
+    is_plain = set(config) <= {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
+    of_others = {"timm_model_name", "hf_model_name"} & {*config["vision_cfg"], *config["text_cfg"]}
+    return config if is_plain and not of_others else None
 
 
 def _take_pretrained(clip: Any, settings: BackboneSettings) -> None:
