@@ -60,7 +60,7 @@ def test_a_bad_image_is_named_in_one_line_and_opened_once(
     opened = []
     monkeypatch.setattr(data, "read_rgb", lambda path: (opened.append(path), read_rgb(path))[1])
     with pytest.raises(DfgsError, match=rf"^image {bad} cannot be read: [^\n]+; replace or remove it$"):
-        ImageStore([paths[1], bad, paths[2]], SIZE)
+        ImageStore([bad, paths[1], paths[2]], SIZE)
     assert opened.count(bad) == 1
 
 

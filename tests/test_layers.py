@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "audit",
         }
     ),
-    frozenset({"losses", "models", "data", "vision", "augmix", "products", "seeding"}),
+    frozenset({"losses", "models", "data", "vision", "augmix", "products", "seeding", "decoded"}),
     frozenset(
         {"training", "extraction", "scoring", "selection", "score_files", "report", "evaluation_figures", "doctor"}
     ),
@@ -39,7 +39,18 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HEAVY = {"torch", "torchvision", "open_clip", "safetensors"}
-WITH_TORCH = {"losses", "models", "data", "vision", "augmix", "products", "seeding", "training", "extraction"}
+WITH_TORCH = {
+    "losses",
+    "models",
+    "data",
+    "vision",
+    "augmix",
+    "products",
+    "seeding",
+    "decoded",
+    "training",
+    "extraction",
+}
 STANDARD_LIBRARY_ONLY = LAYERS[0]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 REGISTRIES_OF_NAMES = {"dfgs.samplers", "dfgs.datasets", "dfgs.losses", "dfgs.figures"}

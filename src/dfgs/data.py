@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from dfgs import vision
 from dfgs.augmix import AugMix
 from dfgs.config import AugmentSettings, InputSettings
+from dfgs.decoded import decode_all
 from dfgs.errors import DfgsError
 from dfgs.images import read_rgb
 from dfgs.seeding import seeded
@@ -44,7 +45,7 @@ class ImageStore:
         self.paths, self.size, self.cameras = tuple(paths), size, cameras
         self._cache: Tensor | None = None
         if len(self.paths) * 3 * size[0] * size[1] <= CACHE_LIMIT:
-            self._cache = torch.stack([decode(path, size) for path in self.paths])
+            self._cache = decode_all(self.paths, size, decode)
 
     def __len__(self) -> int:
         return len(self.paths)

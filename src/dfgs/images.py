@@ -11,6 +11,8 @@ from dfgs.errors import DfgsError
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """What may be decoded, whatever a file is called; others of PIL's formats start programs (EPS) or read other files."""
+DECODED = ".decoded"
+"""A folder of this name in a dataset's invites processes to keep its decoded images there; drawn datasets have it."""
 LARGEST_FILE = 64 * 2**20
 LARGEST_IMAGE = 2**26
 """Pixels; a small file may claim far more than memory holds."""

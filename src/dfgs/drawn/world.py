@@ -14,6 +14,7 @@ from tqdm import tqdm
 from dfgs.drawn.camera import Camera, Mood, Pixels
 from dfgs.drawn.people import Person, Wardrobe, caption, draw_people, without_details
 from dfgs.errors import DfgsError
+from dfgs.images import DECODED
 from dfgs.provenance import write_json
 
 TRAIN, TEST, QUERY = "bounding_box_train", "bounding_box_test", "query"
@@ -92,6 +93,7 @@ def _write(spec: DomainSpec, root: Path) -> tuple[str, dict[str, int]]:
     digest, counts = hashlib.sha256(), dict.fromkeys((TRAIN, TEST, QUERY), 0)
     for folder in counts:
         (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / DECODED).mkdir()
     for shot in tqdm(draw_domain(spec), desc=f"drawing {root.name}", unit=" images", disable=None):
         digest.update(shot.name.encode() + shot.pixels.tobytes())
         counts[shot.folder] += 1
