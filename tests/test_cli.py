@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -113,6 +114,22 @@ def test_help_names_every_stage_and_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == ""
     for command in ("draw", "pretrain", "learn-prompts", "finetune", "embed", "score-trial", "aggregate", "tabulate"):
         assert f"  {command} " in done.stdout
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is glibc's")
+def test_memory_that_a_step_frees_is_there_for_the_next() -> None:
+    code = (
+        "import resource\nimport numpy as np\nfrom dfgs import cli\n{}\n"
+        "for _ in range(30):\n    [np.ones(2**18) for _ in range(8)]\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"
+    )
+    faults = [
+        int(
+            subprocess.run([sys.executable, "-c", code.format(line)], capture_output=True, text=True, check=True).stdout
+        )
+        for line in ("", "cli.keep_memory()")
+    ]
+    assert faults[0] - faults[1] > 30_000
 
 
 HEAVY = (

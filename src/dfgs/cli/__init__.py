@@ -1,5 +1,6 @@
 """The command line: one command per stage, called by the workflow's rules; heavy imports stay inside the commands."""
 
+import ctypes
 import logging
 import os
 import sys
@@ -11,6 +12,8 @@ from dfgs.errors import EXIT_PREEMPTED, DfgsError, Preempted
 
 ROOMS = (stages, tables, weights, features, pictures, disk, statistics)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Numbers of malloc.h. What is larger than the second is mapped on its own and goes back at once, as ever."""
 
 
 @click.group()
@@ -24,11 +27,22 @@ for room in ROOMS:
         cli.add_command(command)
 
 
+def keep_memory() -> None:
+    """Let glibc keep up to 512 MB of freed memory for the next step of a training; elsewhere nothing happens.
+
+    By default it hands them back, and a seventh of a small model's step goes into fetching them again.
+    """
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        mallopt(M_TRIM_THRESHOLD, 512 * 2**20)
+        mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
+
+
 def main() -> None:
     """Run the command line; a `DfgsError` prints one line and exits with 2; a preempted job with `EXIT_PREEMPTED`."""
     for variable in THREAD_VARIABLES:
         # Another number of threads adds in another order: digests would depend on the cores of the machine.
         os.environ[variable] = "1"
+    keep_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("dfgs").setLevel(logging.INFO)
     try:
