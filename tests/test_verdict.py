@@ -8,6 +8,7 @@ from scipy import stats
 from dfgs.errors import DfgsError
 from dfgs.stats.blocks import block_table, rank_blocks, source_interval, wilcoxon
 from dfgs.stats.calibration import Calibration, Shape, calibrate
+from dfgs.stats.paired import smallest_difference
 from dfgs.stats.queries import query_interval
 from dfgs.stats.verdict import differences, judge, resolvable, seeds_needed, source_seed_values
 
@@ -47,10 +48,15 @@ class TestPairs:
         values = grid_values({"pk": 0, "zero-shot": 0}, seeds=1)
         assert set(source_seed_values(values, WITHIN)["sampler"]) == {"pk"}
 
-    def test_two_models_have_two_verdicts(self):
-        both = pd.concat([grid_values({"pk": 0}), grid_values({"pk": 0}, model="n")])
-        with pytest.raises(DfgsError, match="one model, got 2: m, n"):
-            source_seed_values(both, WITHIN)
+    def test_two_models_have_two_verdicts_and_share_holm(self):
+        both = pd.concat([grid_values({"pk": 0, "gs": 9}), grid_values({"pk": 0, "gs": 9}, model="n")])
+        found = judge(source_seed_values(both, WITHIN), [("gs", "pk")])
+        assert [(c.model, c.verdict) for c in found] == [("m", "better"), ("n", "better")]
+        assert [c.adjusted for c in found] == [2 * c.p_value for c in found]
+
+    def test_sources_own_targets_are_judged_where_there_is_no_other(self):
+        values = grid_values({"pk": 0}, sources=("a",), targets=("a",), seeds=2)
+        assert source_seed_values(values, {("a", "a")})["value"].tolist() == values["value"].tolist()
 
     def test_only_common_seeds_pair(self):
         values = source_seed_values(grid_values({"pk": 0, "gs": 1}, seeds=3), WITHIN)
@@ -92,14 +98,23 @@ class TestJudge:
         assert found.verdict == "equal"
         assert seeds_needed(found, 1) == 0
 
-    def test_one_pair_decides_nothing_and_tells_nothing(self):
-        found = self.verdicts({"up": 9}, sources=("a",), targets=("b",), seeds=1)["up"]
-        assert found.verdict == "undecided"
+    @pytest.mark.parametrize("sources", [("a",), tuple("abcdefgh")])
+    def test_one_seed_decides_nothing_and_tells_nothing_however_many_the_sources(self, sources):
+        found = self.verdicts({"up": 9}, sources=sources, targets=("z",), seeds=1)["up"]
+        assert (found.verdict, found.p_value) == ("undecided", 1.0)
+        assert np.isnan([found.interval.low, found.interval.high, found.deviation]).all()
         assert seeds_needed(found, 1) is None
 
     def test_what_a_grid_can_resolve_is_said_beforehand(self):
-        assert "smallest p after Holm 0.12; 8 pairs or more could reject at 0.05" in resolvable(6, 4)
-        assert "could reject" not in resolvable(16, 4)
+        few, none = resolvable(2, 3, 4)
+        assert few == "6 pairs of trainings (2 sources × 3 seeds), 4 planned contrasts: smallest p after Holm 0.12"
+        assert none == "cannot call anything better or worse: that needs p <= 0.05, so 4 seeds per source"
+        assert "cannot call anything" in resolvable(9, 1, 1)[1]
+        assert "difference of 0.5, 0.9, 1.9 points where" in resolvable(2, 8, 4)[1]
+
+    def test_the_smallest_difference_that_is_told_is_found_four_times_in_five(self):
+        drawn = np.random.default_rng(0).normal(smallest_difference(2.0, 16, 0.01), 2.0, (4000, 16))
+        assert np.mean(stats.ttest_1samp(drawn, 0, axis=1).pvalue <= 0.01) == pytest.approx(0.8, abs=0.02)
 
 
 class TestBlocks:

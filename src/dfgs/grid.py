@@ -76,10 +76,7 @@ class Grid:
         """List (source, target) pairs in which the target's dataset is part of the source."""
         e = self.config.experiments[experiment]
         return [
-            (source, target)
-            for source in e.sources
-            for target in e.targets
-            if self.config.targets[target].dataset in self.config.sources[source].datasets
+            (source, target) for source in e.sources for target in e.targets if not self.config.crosses(source, target)
         ]
 
     def selecting(self) -> list[str]:
@@ -162,6 +159,54 @@ class Grid:
             "samplers": list(e.samplers),
             "settings": {name: self.sampler(name) for name in e.samplers},
             "within": [list(pair) for pair in self.within(experiment)],
+        }
+
+    def has_contrasts(self, experiment: str) -> bool:
+        """Tell whether an experiment has planned contrasts, on which there is a verdict."""
+        return bool(self.config.experiments[experiment].contrasts)
+
+    def resolvable(self, experiment: str) -> tuple[str, ...]:
+        """Say in lines, before an experiment runs, what its verdict can decide."""
+        from dfgs.stats.verdict import resolvable  # SciPy takes half a second, which every parse would pay
+
+        e = self.config.experiments[experiment]
+        if not e.contrasts:
+            return ("no contrasts are planned: tables and figures, but no verdict",)
+        return resolvable(len(e.sources), len(e.seeds), len(e.contrasts) * len(e.models))
+
+    def verdict_job(self, experiment: str) -> Job:
+        """Job of `dfgs judge` and `dfgs judge-queries`: what was planned, so that the verdict is on that alone."""
+        e = self.config.experiments[experiment]
+        used = {part for source in e.sources for part in self.config.sources[source].datasets}
+        used |= {self._dataset_of(target) for target in e.targets}
+        return {
+            "experiment": experiment,
+            "title": e.title,
+            "sources": list(e.sources),
+            "seeds": list(e.seeds),
+            "contrasts": [list(pair) for pair in e.planned],
+            "margin": e.margin,
+            "within": [list(pair) for pair in self.within(experiment)],
+            "drawn": any(self.config.datasets[name].draw is not None for name in used),
+        }
+
+    def published_job(self, experiment: str) -> Job:
+        """Job of `dfgs tabulate-published`: the printed cells and who they are here."""
+        e = self.config.experiments[experiment]
+        assert e.published is not None
+        cells = [
+            (source, target) for target in e.targets for source in e.sources if self.config.crosses(source, target)
+        ]
+        return {
+            "experiment": experiment,
+            "title": e.title,
+            "samplers": list(e.samplers),
+            "metrics": list(e.metrics),
+            "seeds": list(e.seeds),
+            "cells": [
+                {"source": source, "target": target, "dataset": self._dataset_of(target)} for source, target in cells
+            ],
+            "published": e.published.model_dump(mode="json"),
         }
 
     def sampler(self, name: str) -> Job:

@@ -7,7 +7,7 @@ import click
 
 @click.command("calibrate")
 @click.option("--sources", default=2, show_default=True, type=click.IntRange(1))
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(2))
 @click.option("--contrasts", default=1, show_default=True, type=click.IntRange(1), help="Planned comparisons.")
 @click.option("--deviation", default=1.0, show_default=True, help="How far one training's mAP scatters, in points.")
 @click.option("--effect", default=2.0, show_default=True, help="The difference that is planted, in points.")
@@ -18,7 +18,7 @@ def calibrate_command(sources: int, seeds: int, contrasts: int, deviation: float
     from dfgs.stats.verdict import resolvable
 
     found = calibrate(Shape(sources, seeds, contrasts, deviation), grids, effect)
-    click.echo(resolvable(found.shape.pairs, contrasts))
+    click.echo("; ".join(resolvable(sources, seeds, contrasts)))
     click.echo(f"grids without a difference, in which any is found: {found.false_positives:.1%}")
     click.echo(f"intervals that hold the truth: {found.coverage:.1%}")
     click.echo(f"grids that find a difference of {effect:+g} points: {found.power:.1%}")

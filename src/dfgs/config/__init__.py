@@ -13,6 +13,7 @@ from dfgs.config.base import Name, Settings
 from dfgs.config.checks import BANK, FRESH, check, check_sampler, used_datasets
 from dfgs.config.grids import DatasetSettings, ExperimentSettings, SourceSettings, TargetSettings
 from dfgs.config.messages import one_line
+from dfgs.config.plans import check_contrasts, check_published
 from dfgs.config.recipes import (
     AugmentSettings,
     BackboneSettings,
@@ -73,6 +74,8 @@ class Config(Settings):
         except ValidationError as error:
             raise DfgsError(one_line(error, cls)) from error
         check(config)
+        check_contrasts(config)
+        check_published(config)
         return config
 
     def root(self, dataset: str) -> str:
@@ -89,3 +92,7 @@ class Config(Settings):
         """Tell whether a source trains on the test images of a target: its dataset, with all of its images."""
         trained, tested = self.sources[source], self.targets[target].dataset
         return trained.view == "combined" and self.root(tested) in [self.root(part) for part in trained.datasets]
+
+    def crosses(self, source: str, target: str) -> bool:
+        """Tell whether a target's dataset is no part of a source: its people and cameras are new to the model."""
+        return self.targets[target].dataset not in self.sources[source].datasets

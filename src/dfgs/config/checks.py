@@ -32,20 +32,20 @@ def check(config: "Config") -> None:
 
 def _check_references(config: "Config") -> None:
     """Every name that a list selects is defined."""
-    _known("run", config.run, "experiment", config.experiments)
+    known("run", config.run, "experiment", config.experiments)
     for name, source in config.sources.items():
-        _known(f"sources.{name}", source.datasets, "dataset", config.datasets)
+        known(f"sources.{name}", source.datasets, "dataset", config.datasets)
     for name, target in config.targets.items():
-        _known(f"targets.{name}.dataset", (target.dataset,), "dataset", config.datasets)
-        _known(f"targets.{name}.protocol", (target.protocol,), "protocol", PROTOCOLS)
+        known(f"targets.{name}.dataset", (target.dataset,), "dataset", config.datasets)
+        known(f"targets.{name}.protocol", (target.protocol,), "protocol", PROTOCOLS)
     for name, model in config.models.items():
-        _known(f"models.{name}.backbone", (model.backbone,), "backbone", config.backbones)
+        known(f"models.{name}.backbone", (model.backbone,), "backbone", config.backbones)
     _check_repeats(config)
     for name, experiment in config.experiments.items():
         for key, kind in (("sources", "source"), ("targets", "target"), ("models", "model"), ("samplers", "sampler")):
             selected = getattr(experiment, key)
-            _known(f"experiments.{name}.{key}", selected, kind, getattr(config, key))
-        _known(f"experiments.{name}.metrics", experiment.metrics, "metric", METRICS)
+            known(f"experiments.{name}.{key}", selected, kind, getattr(config, key))
+        known(f"experiments.{name}.metrics", experiment.metrics, "metric", METRICS)
         for metric in experiment.metrics:
             plain = [target for target in experiment.targets if config.targets[target].reranking is None]
             if metric.endswith(RERANKED) and plain:
@@ -64,10 +64,11 @@ def _check_references(config: "Config") -> None:
             raise DfgsError(f"config: experiments.{name}.figures: 'audit' needs audit: true; leave the figure out")
 
 
-def _known(where: str, names: Any, kind: str, known: Any) -> None:
+def known(where: str, names: Any, kind: str, defined: Any) -> None:
+    """Raise `DfgsError` naming `where` and a near name unless all `names` are `defined`."""
     for name in names:
-        if name not in known:
-            raise DfgsError(f"config: {where}: no {kind} is called {name!r}{did_you_mean(name, known)}")
+        if name not in defined:
+            raise DfgsError(f"config: {where}: no {kind} is called {name!r}{did_you_mean(name, defined)}")
 
 
 def _check_repeats(config: "Config") -> None:
@@ -161,7 +162,7 @@ def _check_options(config: "Config") -> None:
             raise DfgsError(
                 f"config: targets.{name}: dataset {target.dataset!r} is for training only, it has no splits"
             )
-        _known(f"targets.{name}.splits", target.splits, "split", splits)
+        known(f"targets.{name}.splits", target.splits, "split", splits)
     _check_selection(config, opened)
 
 

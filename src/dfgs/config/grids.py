@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from dfgs.config.base import Name, Settings, Share
 
@@ -74,8 +74,36 @@ class TargetSettings(Settings):
     reranking: RerankingSettings | None = None
 
 
+class ContrastSettings(Settings):
+    """A planned comparison: `sampler` against `baseline` (null: the experiment's); a plain name is the sampler."""
+
+    sampler: Name
+    baseline: Name | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_of_the_sampler(cls, value: Any) -> Any:
+        return {"sampler": value} if isinstance(value, str) else value
+
+
+class PublishedSettings(Settings):
+    """The printed experiment that a grid repeats: its name in `published.csv`, and whose row each sampler is.
+
+    `methods` maps samplers to the file's `model`; a sampler that is not in it was not printed. `deviations` are
+    sentences on what is known to differ.
+    """
+
+    experiment: Name
+    methods: dict[Name, str]
+    deviations: tuple[str, ...] = ()
+
+
 class ExperimentSettings(Settings):
-    """A grid: every source × model × sampler × seed is trained and scored on every target."""
+    """A grid: every source × model × sampler × seed is trained and scored on every target.
+
+    `contrasts` are planned before the run; the verdict is on them alone, and differences within ± `margin` points of
+    mAP count as none.
+    """
 
     title: str
     sources: tuple[Name, ...] = Field(min_length=1)
@@ -85,3 +113,12 @@ class ExperimentSettings(Settings):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     metrics: tuple[str, ...] = Field(min_length=1)
     figures: tuple[str, ...]
+    baseline: Name | None = None
+    contrasts: tuple[ContrastSettings, ...] = ()
+    margin: PositiveFloat = 0.5
+    published: PublishedSettings | None = None
+
+    @property
+    def planned(self) -> list[tuple[str, str]]:
+        """The contrasts as (sampler, baseline), in their order."""
+        return [(c.sampler, c.baseline or self.baseline or "") for c in self.contrasts]

@@ -79,7 +79,7 @@ def _judged(shape: Shape, grids: int, effect: float, seed: list[int]) -> list[li
     index = pd.MultiIndex.from_product(
         [["baseline", *names], range(shape.sources), range(shape.seeds)], names=["sampler", "source", "seed"]
     )
-    frame = index.to_frame(index=False)
+    frame = index.to_frame(index=False).assign(model="simulated")
     return [judge(frame.assign(value=_grid(shape, effect, rng).ravel()), contrasts, MARGIN) for _ in range(grids)]
 
 

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from dfgs.stats.seeds import Interval, mean_interval
 
@@ -101,9 +101,21 @@ def power(difference: float, deviation: float, pairs: int, level: float = 0.05) 
     """Return the chance that a two-sided t-test at `level` rejects when the true difference is `difference`."""
     if deviation == 0:
         return float(difference != 0)
-    shift, freedom = difference / deviation * math.sqrt(pairs), pairs - 1
+    shift, freedom = abs(difference) / deviation * math.sqrt(pairs), pairs - 1
     critical = stats.t.ppf(1 - level / 2, freedom)
-    return float(stats.nct.sf(critical, freedom, shift) + stats.nct.cdf(-critical, freedom, shift))
+    near, far = stats.nct.sf(critical, freedom, shift), stats.nct.cdf(-critical, freedom, shift)
+    # SciPy has nan for a tail that is too thin to be computed.
+    return float(near) + (0.0 if math.isnan(far) else float(far))
+
+
+def smallest_difference(deviation: float, pairs: int, level: float = 0.05) -> float:
+    """Return the true difference that a two-sided t-test at `level` finds with a chance of `POWER`.
+
+    >>> round(smallest_difference(1.0, 16, 0.05), 2)
+    0.75
+    """
+    far = 3 * float(stats.t.ppf(1 - level / 2, pairs - 1)) / math.sqrt(pairs)
+    return deviation * float(optimize.brentq(lambda shift: power(shift, 1.0, pairs, level) - POWER, 0, far))
 
 
 @cache
