@@ -105,7 +105,7 @@ def test_a_table_shows_the_samplers_in_the_order_of_the_experiment(
     assert "a→a (within)" in text
     assert "ab→b (within)" in text
     assert "a→b |" in text
-    assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".md", ".csv", ".tex"}
+    assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".md", ".csv", ".tex", ".html"}
 
 
 def test_the_backbone_table_shows_chance(metrics: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_the_audit_table_has_a_row_per_sampler_and_epoch_and_marks_graphs_at_cha
     place = cells[0].index("true edges (%)")
     assert [row[place] for row in cells[2:]] == ["–", "–", "125.0", "125.0 at chance"]
     assert "memory (MB)" not in cells[0]  # nobody measured it
-    assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".md", ".csv", ".tex"}
+    assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".md", ".csv", ".tex", ".html"}
     numbers = pd.read_csv(tmp_path / "t" / "audit.csv")
     assert numbers[["source", "model", "sampler", "seed", "epoch"]].to_numpy().tolist() == [
         ["a", "tiny", "pk", 5, 1],

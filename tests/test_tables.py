@@ -15,7 +15,7 @@ from scipy import stats as scipy_stats
 
 from dfgs.errors import DfgsError
 from dfgs.rendering import to_csv, to_latex, to_markdown, write
-from dfgs.tables import Table, backbone_table, comparison, write_backbone, write_comparison
+from dfgs.tables import Table, backbone_table, comparison
 
 DASH = "\N{EN DASH}"
 SAMPLERS = ("random", "pk", "gs", "dfgs")
@@ -190,8 +190,8 @@ def test_every_latex_row_has_as_many_cells_as_the_table_has_columns() -> None:
 def test_the_latex_compiles_within_the_line(tmp_path: Path) -> None:
     rows = [r | {"source": "market1501-" + r["source"]} for r in grid()]
     rows += [row(source="market1501-a", sampler=r"[x]&%$#_{}~^\<>|*", seed=seed) for seed in range(3)]
-    write_comparison(pd.DataFrame(rows), "mAP", tmp_path / "comparison", WITHIN)
-    write_backbone(pd.DataFrame([*rows, row(metric="chance_mAP")]), tmp_path / "backbone")
+    write(comparison(pd.DataFrame(rows), "mAP", WITHIN), tmp_path / "comparison")
+    write(backbone_table(pd.DataFrame([*rows, row(metric="chance_mAP")])), tmp_path / "backbone")
     (tmp_path / "main.tex").write_text(
         r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
         r"\input{comparison}\input{backbone}\end{document}"
@@ -208,13 +208,15 @@ def test_the_latex_compiles_within_the_line(tmp_path: Path) -> None:
 
 def test_files_are_the_same_bytes_whatever_the_order_of_the_rows(tmp_path: Path) -> None:
     frame = pd.DataFrame(grid())
-    write_comparison(frame, "mAP", tmp_path / "one", WITHIN, SAMPLERS)
-    write_comparison(frame.sample(frac=1, random_state=0), "mAP", tmp_path / "two", WITHIN, SAMPLERS)
+    write(comparison(frame, "mAP", WITHIN, SAMPLERS), tmp_path / "one")
+    shuffled = frame.sample(frac=1, random_state=0)
+    write(comparison(shuffled, "mAP", WITHIN, SAMPLERS), tmp_path / "two")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"{n}.{s}" for n in ("one", "two") for s in ("csv", "md", "tex")
+        f"{n}.{s}" for n in ("one", "two") for s in ("csv", "html", "md", "tex")
     ]
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
     assert (tmp_path / "one.md").read_bytes() == (tmp_path / "two.md").read_bytes()
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 
 def test_the_csv_is_plain_and_every_line_says_what_it_is(tmp_path: Path) -> None:

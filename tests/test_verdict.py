@@ -108,7 +108,7 @@ class TestJudge:
     def test_what_a_grid_can_resolve_is_said_beforehand(self):
         few, none = resolvable(2, 3, 4)
         assert few == "6 pairs of trainings (2 sources × 3 seeds), 4 planned contrasts: smallest p after Holm 0.12"
-        assert none == "cannot call anything better or worse: that needs p <= 0.05, so 4 seeds per source"
+        assert none == "cannot call anything better or worse: p ≤ 0.05 needs 4 seeds per source"
         assert "cannot call anything" in resolvable(9, 1, 1)[1]
         assert "difference of 0.5, 0.9, 1.9 points where" in resolvable(2, 8, 4)[1]
 

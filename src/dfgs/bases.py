@@ -26,11 +26,11 @@ def _written_out(name: str, models: dict[str, Any], seen: tuple[str, ...]) -> An
     if base in (*seen, name):
         raise DfgsError(f"config: models.{base}.base: {' → '.join((*seen, name, base))} is a circle")
     own = {key: value for key, value in model.items() if key != "base"}
-    return _over(_written_out(base, models, (*seen, name)), own)
+    return lay_over(_written_out(base, models, (*seen, name)), own)
 
 
-def _over(below: Any, above: Any) -> Any:
+def lay_over(below: Any, above: Any) -> Any:
     """Lay a map over another one, map by map; anything else is replaced."""
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above
-    return below | {key: _over(below[key], value) if key in below else value for key, value in above.items()}
+    return below | {key: lay_over(below[key], value) if key in below else value for key, value in above.items()}

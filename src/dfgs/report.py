@@ -2,37 +2,94 @@
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dfgs.audit.tables import audit_table
-from dfgs.config import FRESH
+from dfgs.config import FRESH, Config
+from dfgs.config.files import read_config
 from dfgs.errors import DfgsError
 from dfgs.figures import REGISTRY as FIGURES
 from dfgs.figures.base import FigureData, save
+from dfgs.grid import Grid
 from dfgs.provenance import read_json
-from dfgs.rendering import write
+from dfgs.rendering import to_markdown, write
 from dfgs.results import read_metrics
 from dfgs.samplers import REGISTRY as SAMPLERS
 from dfgs.selection_table import selection_table
 from dfgs.stats import in_order
-from dfgs.tables import write_backbone, write_comparison
+from dfgs.stats.summarise import Plan, summarise
+from dfgs.stats.summary import read_verdict, write_verdict
+from dfgs.tables import backbone_table, comparison
+from dfgs.tables.beside import Beside, costs_of
+from dfgs.tables.published import published_table, read_published
+from dfgs.tables.queries import queries_table, read_queries
+from dfgs.tables.verdict import blocks_table, verdict_table
 
 CURVE_IDENTITY = ("source", "model", "sampler", "seed")
 AUDIT = "audit.csv"
 """The file that a training leaves beside its `curve.csv`."""
 
 
-def write_table(job: dict[str, Any], metric: str, metrics: Path, stem: Path) -> None:
-    """Write the comparison of an experiment's samplers by one metric to `stem` + `.csv`, `.md` and `.tex`."""
-    write_comparison(read_metrics(metrics), metric, stem, within=_within(job), samplers=job["samplers"])
+@dataclass(frozen=True, slots=True)
+class TableInputs:
+    """Files of a comparison: metrics, the verdict (None: no contrasts are planned) and the records of trainings."""
+
+    metrics: Path
+    verdict: Path | None = None
+    records: tuple[Path, ...] = ()
+
+
+def write_table(job: dict[str, Any], metric: str, inputs: TableInputs, stem: Path) -> None:
+    """Write the comparison of an experiment's samplers by one metric to `stem` + `.csv`, `.md`, `.tex` and `.html`."""
+    beside = Beside(
+        costs=costs_of(read_json(path) for path in inputs.records),
+        verdict=None if inputs.verdict is None else read_verdict(inputs.verdict),
+    )
+    write(comparison(read_metrics(inputs.metrics), metric, _within(job), job["samplers"], beside), stem)
+
+
+def write_verdict_tables(job: dict[str, Any], metrics: Path, verdict: Path, folder: Path) -> None:
+    """Judge an experiment by its plan: the file `verdict`, and tables `verdict` and `blocks` in `folder`."""
+    found = summarise(read_metrics(metrics), Plan.of(job))
+    write(verdict_table(found), folder / "verdict")
+    write(blocks_table(found), folder / "blocks")
+    write_verdict(found, verdict)
+
+
+def write_queries_table(job: dict[str, Any], metrics: tuple[Path, ...], stem: Path) -> None:
+    """Write the planned contrasts at the level of queries, from `per_query.csv.gz` beside each trial's `metrics`."""
+    write(queries_table(read_queries(metrics), Plan.of(job)), stem)
+
+
+def write_published_table(job: dict[str, Any], published: Path, metrics: Path, stem: Path) -> None:
+    """Write ours beside the printed table that an experiment repeats."""
+    write(published_table(job, read_published(published), read_metrics(metrics)), stem)
+
+
+def paper_tables(config: Path, published: Path, results: Path) -> list[str]:
+    """Return, as Markdown, the experiments of a configuration beside the printed ones that they repeat.
+
+    Ours are read from `results` where they have run. Raises `DfgsError` if no experiment that runs repeats one.
+    """
+    grid, printed = Grid(Config.parse(read_config(config), on_disk=False)), read_published(published)
+    repeats = [name for name in grid.config.run if grid.config.experiments[name].published is not None]
+    if not repeats:
+        raise DfgsError(f"{config}: no experiment that runs has a key `published`; try config/protocol-1.yaml")
+    found = []
+    for name in repeats:
+        metrics = results / "experiments" / name / "metrics.csv"
+        ours = read_metrics(metrics) if metrics.exists() else None
+        found.append(to_markdown(published_table(grid.published_job(name), printed, ours)))
+    return found
 
 
 def write_backbone_table(metrics: Path, stem: Path) -> None:
-    """Write the untuned backbones' mAP beside chance to `stem` + `.csv`, `.md` and `.tex`."""
-    write_backbone(read_metrics(metrics), stem)
+    """Write the untuned backbones' mAP beside chance to `stem` + `.csv`, `.md`, `.tex` and `.html`."""
+    write(backbone_table(read_metrics(metrics)), stem)
 
 
 def write_selection_table(job: dict[str, Any], metric: str, metrics: Path, stem: Path) -> None:

@@ -76,6 +76,28 @@ def scores_of(wildcards):
     ]
 
 
+# Levels of the statistics that share a rule; that of queries has one of its own.
+LEVELS = ["verdict", "blocks"]
+
+
+def verdict_of(experiment):
+    """What was found at an experiment's planned contrasts; none where none are planned."""
+    if not GRID.has_contrasts(experiment):
+        return []
+    return expand(rules.judge.output.verdict, experiment=experiment)
+
+
+def of_contrasts(output, wildcards):
+    """One of the files that scoring leaves, of every trial that is in a planned contrast."""
+    planned = sum(GRID.config.experiments[wildcards.experiment].planned, ())
+    return [
+        path
+        for trial in GRID.trials(wildcards.experiment)
+        if trial.sampler in planned
+        for path in expand(getattr(rules.score.output, output), **asdict(trial))
+    ]
+
+
 def of_trainings(output, wildcards):
     """One of the files that stage 2 leaves, of every trial of an experiment."""
     trials = GRID.trials(wildcards.experiment)
@@ -92,6 +114,11 @@ def tables_of_all(wildcards):
         tables.append(expand(rules.tabulate_audit.output, experiment=GRID.config.run))
     tables.append(expand(rules.tabulate_selection.output, experiment=GRID.selecting()))
     for name in GRID.config.run:
+        if GRID.has_contrasts(name):
+            tables.append(expand(rules.judge.output, experiment=name))
+            tables.append(expand(rules.tabulate_queries.output, experiment=name))
+        if GRID.config.experiments[name].published is not None:
+            tables.append(expand(rules.tabulate_published.output, experiment=name))
         metrics = GRID.config.experiments[name].metrics
         tables.append(expand(rules.tabulate.output, experiment=name, metric=metrics))
     return sum(tables, [])

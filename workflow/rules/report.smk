@@ -36,9 +36,97 @@ rule collect:
         "dfgs collect {output:q} {input:q} 2> {log:q}"
 
 
-rule tabulate:
+rule judge:
     input:
         rules.aggregate.output,
+    output:
+        report(
+            expand("results/tables/{{experiment}}/{level}.md", level=LEVELS),
+            category="Tables",
+            subcategory="{experiment}",
+            labels={"table": "verdict"},
+            caption="../report/table-verdict.rst",
+        ),
+        expand(
+            "results/tables/{{experiment}}/{level}.{kind}",
+            level=LEVELS,
+            kind=["csv", "tex", "html"],
+        ),
+        verdict="results/experiments/{experiment}/verdict.json",
+    log:
+        "logs/judge/{experiment}.log",
+    localrule: True
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    params:
+        job=lambda wildcards: as_json(GRID.verdict_job(wildcards.experiment)),
+        folder="results/tables/{experiment}",
+    shell:
+        "dfgs judge --job {params.job:q} {input:q} {output.verdict:q} {params.folder:q} 2> {log:q}"
+
+
+rule tabulate_queries:
+    input:
+        metrics=lambda wildcards: of_contrasts("metrics", wildcards),
+        per_query=lambda wildcards: of_contrasts("per_query", wildcards),
+    output:
+        report(
+            "results/tables/{experiment}/queries.md",
+            category="Tables",
+            subcategory="{experiment}",
+            labels={"table": "queries"},
+            caption="../report/table-verdict.rst",
+        ),
+        "results/tables/{experiment}/queries.csv",
+        "results/tables/{experiment}/queries.tex",
+        "results/tables/{experiment}/queries.html",
+    log:
+        "logs/tabulate/{experiment}/queries.log",
+    localrule: True
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    params:
+        job=lambda wildcards: as_json(GRID.verdict_job(wildcards.experiment)),
+        stem="results/tables/{experiment}/queries",
+    shell:
+        "dfgs tabulate-queries --job {params.job:q} {params.stem:q} {input.metrics:q} 2> {log:q}"
+
+
+rule tabulate_published:
+    input:
+        metrics=rules.aggregate.output,
+    output:
+        report(
+            "results/tables/{experiment}/published.md",
+            category="Tables",
+            subcategory="{experiment}",
+            labels={"table": "published"},
+            caption="../report/table-published.rst",
+        ),
+        "results/tables/{experiment}/published.csv",
+        "results/tables/{experiment}/published.tex",
+        "results/tables/{experiment}/published.html",
+    log:
+        "logs/tabulate/{experiment}/published.log",
+    localrule: True
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    params:
+        job=lambda wildcards: as_json(GRID.published_job(wildcards.experiment)),
+        printed=f"{workflow.basedir}/config/published.csv",
+        stem="results/tables/{experiment}/published",
+    shell:
+        "dfgs tabulate-published --job {params.job:q} {params.printed:q} {input.metrics:q} {params.stem:q} 2> {log:q}"
+
+
+rule tabulate:
+    input:
+        metrics=rules.aggregate.output,
+        verdict=lambda wildcards: verdict_of(wildcards.experiment),
+        records=lambda wildcards: of_trainings("record", wildcards),
     output:
         report(
             "results/tables/{experiment}/{metric}.md",
@@ -49,6 +137,7 @@ rule tabulate:
         ),
         "results/tables/{experiment}/{metric}.csv",
         "results/tables/{experiment}/{metric}.tex",
+        "results/tables/{experiment}/{metric}.html",
     log:
         "logs/tabulate/{experiment}/{metric}.log",
     localrule: True
@@ -57,9 +146,11 @@ rule tabulate:
     threads: 1
     params:
         job=lambda wildcards: as_json(GRID.report_job(wildcards.experiment)),
+        verdict=lambda wildcards, input: [f"--verdict={path}" for path in input.verdict],
         stem="results/tables/{experiment}/{metric}",
     shell:
-        "dfgs tabulate --job {params.job:q} --metric {wildcards.metric:q} {input:q} {params.stem:q} 2> {log:q}"
+        "dfgs tabulate --job {params.job:q} --metric {wildcards.metric:q} {params.verdict:q} {input.metrics:q}"
+        " {params.stem:q} {input.records:q} 2> {log:q}"
 
 
 rule tabulate_backbone:
@@ -75,6 +166,7 @@ rule tabulate_backbone:
         ),
         "results/tables/{experiment}/backbone.csv",
         "results/tables/{experiment}/backbone.tex",
+        "results/tables/{experiment}/backbone.html",
     log:
         "logs/tabulate/{experiment}/backbone.log",
     localrule: True
@@ -126,6 +218,7 @@ rule tabulate_audit:
         ),
         "results/tables/{experiment}/audit.csv",
         "results/tables/{experiment}/audit.tex",
+        "results/tables/{experiment}/audit.html",
     log:
         "logs/tabulate/{experiment}/audit.log",
     localrule: True

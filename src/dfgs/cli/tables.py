@@ -34,13 +34,66 @@ def collect(output: Path, parts: tuple[Path, ...]) -> None:
 @click.command()
 @job_option
 @click.option("--metric", required=True)
+@click.option("--verdict", type=FILE, help="What `dfgs judge` found; marks who beats whom.")
 @click.argument("metrics", type=FILE)
 @click.argument("stem", type=FILE)
-def tabulate(job: dict[str, Any], metric: str, metrics: Path, stem: Path) -> None:
-    """Compare an experiment's samplers in STEM.csv, STEM.md and STEM.tex."""
-    from dfgs.report import write_table
+@click.argument("records", type=FILE, nargs=-1)
+def tabulate(
+    job: dict[str, Any], metric: str, verdict: Path | None, metrics: Path, stem: Path, records: tuple[Path, ...]
+) -> None:
+    """Compare an experiment's samplers in STEM.csv, .md, .tex and .html; RECORDS of trainings tell what they cost."""
+    from dfgs.report import TableInputs, write_table
 
-    write_table(job, metric, metrics, stem)
+    write_table(job, metric, TableInputs(metrics, verdict, records), stem)
+
+
+@click.command()
+@job_option
+@click.argument("metrics", type=FILE)
+@click.argument("verdict", type=FILE)
+@click.argument("folder", type=FILE)
+def judge(job: dict[str, Any], metrics: Path, verdict: Path, folder: Path) -> None:
+    """Judge the planned contrasts: VERDICT is a JSON file, FOLDER gets tables over trainings and over datasets."""
+    from dfgs.report import write_verdict_tables
+
+    write_verdict_tables(job, metrics, verdict, folder)
+
+
+@click.command("tabulate-queries")
+@job_option
+@click.argument("stem", type=FILE)
+@click.argument("metrics", type=FILE, nargs=-1, required=True)
+def tabulate_queries(job: dict[str, Any], stem: Path, metrics: tuple[Path, ...]) -> None:
+    """Compare pairs of trained models on their queries; METRICS are the trials', per_query.csv.gz lies beside each."""
+    from dfgs.report import write_queries_table
+
+    write_queries_table(job, metrics, stem)
+
+
+@click.command("tabulate-published")
+@job_option
+@click.argument("published", type=FILE)
+@click.argument("metrics", type=FILE)
+@click.argument("stem", type=FILE)
+def tabulate_published(job: dict[str, Any], published: Path, metrics: Path, stem: Path) -> None:
+    """Put an experiment beside the printed table that it repeats."""
+    from dfgs.report import write_published_table
+
+    write_published_table(job, published, metrics, stem)
+
+
+@click.command()
+@click.argument("config", type=FILE)
+@click.option("--published", type=FILE, help="Printed numbers; published.csv beside CONFIG unless told.")
+@click.option("--results", type=FILE, default=Path("results"), show_default=True, help="Where ours are, if any ran.")
+def paper(config: Path, published: Path | None, results: Path) -> None:
+    """Print CONFIG's experiments beside the printed tables that they repeat; cells that have not run say so.
+
+    Needs neither results nor data: `dfgs paper config/protocol-1.yaml`.
+    """
+    from dfgs.report import paper_tables
+
+    click.echo("\n".join(paper_tables(config, published or config.with_name("published.csv"), results)))
 
 
 @click.command("tabulate-backbone")
@@ -89,4 +142,7 @@ def draw_figure(job: dict[str, Any], figure: str, metrics: Path, stem: Path, cur
     write_figure(job, figure, metrics, curves, stem)
 
 
-COMMANDS = (aggregate, collect, tabulate, tabulate_backbone, tabulate_selection, tabulate_audit, draw_figure)
+COMMANDS = (
+    *(aggregate, collect, tabulate, tabulate_backbone, tabulate_selection, tabulate_audit, draw_figure),
+    *(judge, tabulate_queries, tabulate_published, paper),
+)

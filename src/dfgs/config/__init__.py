@@ -65,15 +65,18 @@ class Config(Settings):
     backbones: dict[Name, BackboneSettings]
 
     @classmethod
-    def parse(cls, values: dict[str, Any]) -> "Config":
-        """Validate `values`; raises `DfgsError` that names the first wrong key, its value and what would be right."""
+    def parse(cls, values: dict[str, Any], on_disk: bool = True) -> "Config":
+        """Validate `values`; raises `DfgsError` that names the first wrong key, its value and what would be right.
+
+        Without `on_disk` datasets and weights may be missing, as long as nothing is to run.
+        """
         if isinstance(values.get("models"), dict):
             values = values | {"models": write_out(values["models"])}
         try:
             config = cls.model_validate(values)
         except ValidationError as error:
             raise DfgsError(one_line(error, cls)) from error
-        check(config)
+        check(config, on_disk)
         check_contrasts(config)
         check_published(config)
         return config

@@ -20,14 +20,19 @@ FRESH, BANK = "fresh", "bank"
 """Where the image features of a graph come from: embedded before each pass, or seen in training."""
 
 
-def check(config: "Config") -> None:
-    """Raise `DfgsError` that names the first wrong key, its value and what would be right."""
+def check(config: "Config", on_disk: bool = True) -> None:
+    """Raise `DfgsError` that names the first wrong key, its value and what would be right.
+
+    `on_disk` looks whether the folders and weights of what runs are there too.
+    """
     _check_references(config)
     _check_components(config)
-    _check_roots(config)
-    _check_options(config)
+    if on_disk:
+        _check_roots(config)
+        _check_options(config)
     _check_leaks(config)
-    _check_weights(config)
+    if on_disk:
+        _check_weights(config)
 
 
 def _check_references(config: "Config") -> None:

@@ -149,7 +149,7 @@ def resolvable(sources: int, seeds: int, comparisons: int, level: float = LEVEL)
     )
     if lowest > level:
         more = max(2, math.ceil(least / sources))
-        return said, f"cannot call anything better or worse: that needs p <= {level:g}, so {more} seeds per source"
+        return said, f"cannot call anything better or worse: p ≤ {level:g} needs {more} seeds per source"
     least_found = ", ".join(f"{smallest_difference(s, pairs, level / comparisons):.1f}" for s in SCATTERS)
     scatters = ", ".join(f"{s:g}" for s in SCATTERS)
     return said, (
