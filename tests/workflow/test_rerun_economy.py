@@ -8,7 +8,8 @@ from conftest import Copy
 
 # What one more sampler costs on the smoke grid: two sources, one seed.
 CELLS = {"finetune": 2, "embed": 2, "score": 2}
-REPORT = {"aggregate": 1, "collect": 1, "tabulate": 1, "tabulate_backbone": 1, "draw_figure": 4}
+REPORT = {"aggregate": 1, "collect": 1, "judge": 1, "tabulate": 1, "tabulate_backbone": 1, "draw_figure": 4}
+PLANNED = {"tabulate_queries": 1}
 AUDIT = {"tabulate_audit": 1}
 SAMPLERS = "samplers: [pk, dfgs-k3]"
 
@@ -59,26 +60,32 @@ def test_one_sampler_added_runs_its_own_cells_and_the_report_alone(copy: Copy) -
 
 def test_a_seed_added_runs_its_prompts_and_its_cells(copy: Copy) -> None:
     copy.edit("config/smoke.yaml", "seeds: [0]", "seeds: [0, 1]")
-    assert copy.plan() == {"learn_prompts": 2, "finetune": 4, "embed": 4, "score": 4} | REPORT | AUDIT
+    assert copy.plan() == {"learn_prompts": 2, "finetune": 4, "embed": 4, "score": 4} | REPORT | AUDIT | PLANNED
 
 
 def test_a_target_added_trains_nothing(copy: Copy) -> None:
     copy.edit("config/smoke.yaml", "targets: [tiny-a, tiny-b]", "targets: [tiny-a, tiny-b, tiny-b-whole]")
     whole = "targets:\n  tiny-b-whole: {dataset: drawn-tiny-b, splits: [test]}\n  tiny-a:"
     copy.edit("config/smoke.yaml", "targets:\n  tiny-a:", whole)
-    assert copy.plan() == {"embed": 5, "score": 5} | REPORT | AUDIT
+    assert copy.plan() == {"embed": 5, "score": 5} | REPORT | AUDIT | PLANNED
 
 
 def test_a_changed_sampler_setting_runs_that_sampler_alone(copy: Copy) -> None:
     copy.edit("config/smoke.yaml", "neighbours: 3, skip: 1", "neighbours: 3, skip: 0")
-    assert copy.plan() == CELLS | REPORT | AUDIT
+    assert copy.plan() == CELLS | REPORT | AUDIT | PLANNED
 
 
 @pytest.mark.parametrize("file", ["dfgs.py", "_walk.py"])
 def test_an_edited_sampler_file_or_helper_runs_its_samplers_alone(copy: Copy, file: str) -> None:
     path = copy.root / "src/dfgs/samplers" / file
     path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
-    assert copy.plan() == CELLS | REPORT | AUDIT
+    assert copy.plan() == CELLS | REPORT | AUDIT | PLANNED
+
+
+def test_another_contrast_runs_the_tables_that_it_is_in_alone(copy: Copy) -> None:
+    copy.edit("config/smoke.yaml", "    baseline: pk\n    contrasts: [dfgs-k3]\n", "")
+    copy.edit("config/smoke.yaml", SAMPLERS, f"{SAMPLERS}\n    contrasts: [{{sampler: pk, baseline: dfgs-k3}}]")
+    assert copy.plan() == {"judge": 1, "tabulate": 1} | PLANNED
 
 
 def test_a_comment_in_the_config_runs_nothing(copy: Copy) -> None:
@@ -106,4 +113,4 @@ def test_lean_drops_the_features_once_and_what_needs_them_later_embeds_again(cop
         "tiny-a: {dataset: drawn-tiny-a, splits: [test]}",
         f"tiny-a: {{dataset: drawn-tiny-a, {reranked}",
     )
-    assert copy.plan() == {"embed": 5, "score": 5} | REPORT
+    assert copy.plan() == {"embed": 5, "score": 5} | REPORT | PLANNED

@@ -23,9 +23,10 @@ def test_the_smoke_grid_leaves_metrics_tables_figures_and_per_query_rows(finishe
     assert set(rows.loc[rows["target"] == "tiny-b", "split"]) == {"half-0", "half-1"}
     maps = rows.loc[rows["metric"] == "mAP", "value"]
     assert maps.between(0, 100, inclusive="neither").all()
-    for kind in ("csv", "md", "tex"):
-        assert (finished.root / f"results/tables/smoke/mAP.{kind}").stat().st_size
-        assert (finished.root / f"results/tables/smoke/audit.{kind}").stat().st_size
+    for kind in ("csv", "md", "tex", "html"):
+        for table in ("mAP", "audit", "verdict", "blocks", "queries"):
+            assert (finished.root / f"results/tables/smoke/{table}.{kind}").stat().st_size
+    assert "one seed: no training is repeated" in finished.read("results/tables/smoke/verdict.md").decode()
     for figure in ("comparison", "transfer-matrix", "training-curves", "audit"):
         assert finished.read(f"results/figures/smoke/{figure}.png").startswith(b"\x89PNG")
         assert finished.read(f"results/figures/smoke/{figure}.pdf").startswith(b"%PDF")

@@ -8,6 +8,7 @@ from dfgs.config import Config
 from dfgs.errors import DfgsError
 from dfgs.figures import REGISTRY as FIGURES
 from dfgs.grid import Grid, Trial
+from dfgs.provenance import digest_file
 from dfgs.results import METRICS, REFERENCE
 
 try:
@@ -75,6 +76,9 @@ def scores_of(wildcards):
         for path in expand(rules.score.output.metrics, **asdict(trial))
     ]
 
+
+# Printed numbers; their digest and not their place, which a moved checkout changes, decides what runs again.
+PUBLISHED = f"{workflow.basedir}/config/published.csv"
 
 # Levels of the statistics that share a rule; that of queries has one of its own.
 LEVELS = ["verdict", "blocks"]

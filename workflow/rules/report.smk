@@ -116,10 +116,10 @@ rule tabulate_published:
     threads: 1
     params:
         job=lambda wildcards: as_json(GRID.published_job(wildcards.experiment)),
-        printed=f"{workflow.basedir}/config/published.csv",
+        printed=digest_file(PUBLISHED),
         stem="results/tables/{experiment}/published",
     shell:
-        "dfgs tabulate-published --job {params.job:q} {params.printed:q} {input.metrics:q} {params.stem:q} 2> {log:q}"
+        "dfgs tabulate-published --job {params.job:q} {PUBLISHED:q} {input.metrics:q} {params.stem:q} 2> {log:q}"
 
 
 rule tabulate:
