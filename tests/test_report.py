@@ -17,7 +17,16 @@ from dfgs.figures import REGISTRY as FIGURES
 from dfgs.figures.base import FigureData
 from dfgs.grid import Grid
 from dfgs.provenance import write_json
-from dfgs.report import write_audit_table, write_backbone_table, write_figure, write_table
+from dfgs.report import (
+    TableInputs,
+    write_audit_table,
+    write_backbone_table,
+    write_figure,
+    write_published_table,
+    write_queries_table,
+    write_table,
+    write_verdict_tables,
+)
 from dfgs.results import write_metrics
 
 Values = dict[str, Any]
@@ -98,7 +107,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[FigureData]:
 def test_a_table_shows_the_samplers_in_the_order_of_the_experiment(
     job: dict[str, Any], metrics: Path, tmp_path: Path
 ) -> None:
-    write_table(job, "mAP", metrics, tmp_path / "t" / "mAP")
+    write_table(job, "mAP", TableInputs(metrics), tmp_path / "t" / "mAP")
     text = (tmp_path / "t" / "mAP.md").read_text()
     places = [text.index(f"\n| {name}") for name in ("pk", "random", "dfgs-k3", "*zero-shot*")]
     assert places == sorted(places)
@@ -216,4 +225,4 @@ def test_an_unknown_figure_and_missing_metrics_are_named(job: dict[str, Any], me
     with pytest.raises(DfgsError, match="no figure is called 'comparson'"):
         write_figure(job, "comparson", metrics, (), tmp_path / "f")
     with pytest.raises(DfgsError, match=r"missing\.csv"):
-        write_table(job, "mAP", tmp_path / "missing.csv", tmp_path / "t")
+        write_table(job, "mAP", TableInputs(tmp_path / "missing.csv"), tmp_path / "t")

@@ -192,6 +192,7 @@ rule tabulate_selection:
         ),
         "results/tables/{experiment}/selection.csv",
         "results/tables/{experiment}/selection.tex",
+        "results/tables/{experiment}/selection.html",
     log:
         "logs/tabulate/{experiment}/selection.log",
     localrule: True

@@ -51,9 +51,9 @@ def limit(contrasts: Sequence[Contrast], sources: int, seeds: int, is_drawn: boo
 def _open(undecided: Sequence[Contrast]) -> str:
     """Say how many more seeds would close what is open."""
     if len(undecided) == 1:
-        return f"leaves one contrast open, which {_more(undecided[0])} would decide"
+        return f"leaves one contrast open, which would need {_more(undecided[0])} if differences go on like these"
     each = ", ".join(f"{c.sampler} against {c.baseline} {_more(c)}" for c in undecided)
-    return f"leaves {len(undecided)} contrasts open, which would need, going on like this: {each}"
+    return f"leaves {len(undecided)} contrasts open, which would need, if differences go on like these: {each}"
 
 
 def _more(contrast: Contrast) -> str:

@@ -13,7 +13,7 @@ from dfgs.stats.paired import BOOTSTRAP_FROM
 from dfgs.stats.seeds import Transfer, seed_values
 from dfgs.stats.sentences import limit, prove
 from dfgs.stats.summary import BlockContrast, Blocks, Contrast, Pair, Verdict, number_or_none
-from dfgs.stats.verdict import LEVEL, Comparison, judge, judged_transfers, seeds_needed, source_seed_values
+from dfgs.stats.verdict import LEVEL, Comparison, count, judge, judged_transfers, seeds_needed, source_seed_values
 
 METRIC = "mAP"
 BACKBONE = "All seeds share one pre-trained backbone: no interval covers what another backbone would change."
@@ -129,7 +129,9 @@ def _missing(contrasts: tuple[Contrast, ...], plan: Plan) -> list[str]:
         there = {(pair.source, pair.seed) for pair in c.pairs}
         lacking = [f"{s} seed {i}" for s in plan.sources for i in plan.seeds if (s, i) not in there]
         if lacking:
-            notes.append(f"{c.sampler} against {c.baseline} lacks {len(lacking)} planned pairs: {', '.join(lacking)}.")
+            notes.append(
+                f"{c.sampler} against {c.baseline} lacks {count(len(lacking), 'planned pair')}: {', '.join(lacking)}."
+            )
     return notes
 
 
