@@ -22,12 +22,11 @@ from dfgs.report import (
     write_audit_table,
     write_backbone_table,
     write_figure,
-    write_published_table,
-    write_queries_table,
     write_table,
     write_verdict_tables,
 )
-from dfgs.results import write_metrics
+from dfgs.results import merge, write_metrics
+from dfgs.stats.summary import read_verdict
 
 Values = dict[str, Any]
 
@@ -226,3 +225,36 @@ def test_an_unknown_figure_and_missing_metrics_are_named(job: dict[str, Any], me
         write_figure(job, "comparson", metrics, (), tmp_path / "f")
     with pytest.raises(DfgsError, match=r"missing\.csv"):
         write_table(job, "mAP", TableInputs(tmp_path / "missing.csv"), tmp_path / "t")
+
+
+def test_the_verdict_and_its_tables_are_written_and_marked_in_the_comparison(
+    values: Values, metrics: Path, tmp_path: Path
+) -> None:
+    experiment = values["experiments"]["main"]
+    experiment |= {"samplers": ["pk", "random", "dfgs-k3"], "baseline": "pk", "contrasts": ["random", "dfgs-k3"]}
+    grid = Grid(Config.parse(values))
+    write_verdict_tables(grid.verdict_job("main"), metrics, tmp_path / "verdict.json", tmp_path / "t")
+    found = read_verdict(tmp_path / "verdict.json")
+    assert [(c.sampler, c.baseline) for c in found.contrasts] == [("random", "pk"), ("dfgs-k3", "pk")]
+    names = {f"{table}.{kind}" for table in ("verdict", "blocks") for kind in ("md", "csv", "tex", "html")}
+    assert {path.name for path in (tmp_path / "t").iterdir()} == names
+    record = {"trial": {"source": "a", "model": "tiny", "sampler": "pk", "seed": 0}, "seconds": 3600.0}
+    record |= {"audit_seconds": 0.0, "epoch_seconds": [8.0], "sampler_seconds": [2.0], "device": "cpu"}
+    write_json(tmp_path / "record.json", record)
+    inputs = TableInputs(metrics, tmp_path / "verdict.json", (tmp_path / "record.json",))
+    write_table(grid.report_job("main"), "mAP", inputs, tmp_path / "mAP")
+    text = (tmp_path / "mAP.md").read_text()
+    assert f"- Verdict: {found.sentences[0]}" in text
+    assert "CPU hours | sampler (%) |" in text
+    assert "| 25.0 |" in text.replace("    ", " ").replace("  ", " ").replace("  ", " ")
+
+
+def test_a_cell_with_two_numbers_stops_the_collection_and_names_both_files(metrics: Path, tmp_path: Path) -> None:
+    text = metrics.read_text()
+    line = next(line for line in text.splitlines() if ",pk,0,mAP," in line)
+    (tmp_path / "other.csv").write_text(text.splitlines()[0] + "\n" + line.replace(line.split(",")[8], "12.5") + "\n")
+    with pytest.raises(
+        DfgsError, match=r"one cell, two numbers: .* sampler pk.* is .* in .*csv and .* in .*csv"
+    ) as found:
+        merge([metrics, tmp_path / "other.csv"])
+    assert all(str(path) in str(found.value) for path in (metrics, tmp_path / "other.csv"))

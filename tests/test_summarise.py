@@ -43,7 +43,7 @@ def rows(seeds: int = 8, models: tuple[str, ...] = ("small",), **changes: Any) -
         "commit": "c0ffee",
         "versions": "v",
     }
-    return pd.DataFrame(found).assign(**rest, **changes)
+    return pd.DataFrame(found).assign(**rest | changes)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_the_second_sentence_says_what_the_grid_cannot(verdict: Verdict) -> None
     needed = verdict.contrasts[3].seeds_needed
     assert needed
     assert limits.startswith(
-        f"This grid leaves one contrast open, which would need {needed} more seeds per source if differences go on like "
-        "these; nothing follows for another pre-trained backbone"
+        f"This grid leaves one contrast open, which would need {needed} more seeds per source if differences go on "
+        "like these; nothing follows for another pre-trained backbone"
     )
     assert limits.endswith("for other sources and targets, real people included, since these are drawn.")
     real = summarise(rows(), replace(PLAN, is_drawn=False, contrasts=(("up", "pk"),)))

@@ -132,10 +132,12 @@ def _rows(settings: Mapping[str, Any], sampler: str, published: pd.DataFrame) ->
 def _ours_by_place(
     frame: pd.DataFrame, metric: str, places: Sequence[Transfer]
 ) -> dict[tuple[str, Transfer], Interval]:
-    """Return our intervals by sampler and transfer, the average over `places` among them."""
+    """Return our intervals by sampler and transfer; the average only where all of `places` have run."""
     values = seed_values(frame, metric)
     within = {cell for cell in zip(values["source"], values["target"], strict=True) if cell not in places}
-    return {(sampler, place): found for (_, sampler, place), found in intervals(with_average(values, within)).items()}
+    found = {(name, place): i for (_, name, place), i in intervals(with_average(values, within)).items()}
+    whole = {name for name, _ in found if all((name, place) in found for place in places)}
+    return {(name, place): i for (name, place), i in found.items() if place != AVERAGE or name in whole}
 
 
 def _printed(row: Any) -> tuple[float, str]:
