@@ -1,6 +1,8 @@
 """The verdict's tables, one per level, and what stands beside a comparison: costs and who beats whom."""
 
 import itertools
+import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,13 +13,15 @@ import pandas as pd
 import pytest
 
 from dfgs.errors import DfgsError
-from dfgs.rendering import Entry, Table, to_html, to_latex, to_markdown
+from dfgs.rendering import Entry, Table, to_html, to_latex, to_markdown, write
 from dfgs.stats.queries import query_interval
 from dfgs.stats.summarise import summarise
 from dfgs.tables import comparison
 from dfgs.tables.beside import Beside, costs_of
+from dfgs.tables.published import published_table, read_published
 from dfgs.tables.queries import queries_table, read_queries
 from dfgs.tables.verdict import blocks_table, verdict_table
+from test_paper_tables import CONFIGS, JOB
 from test_summarise import PLAN, rows
 
 
@@ -202,3 +206,20 @@ def test_the_queries_table_compares_trained_pairs_target_by_target(tmp_path: Pat
     (tmp_path / "pk" / "0" / "per_query.csv.gz").unlink()
     with pytest.raises(DfgsError, match=r"cannot read .*pk/0/metrics\.csv or per_query"):
         read_queries([tmp_path / "pk" / "0" / "metrics.csv"])
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a LaTeX installation")
+def test_the_latex_of_every_level_compiles_within_the_line(tmp_path: Path) -> None:
+    verdict = summarise(rows(), PLAN)
+    beside = Beside(costs_of([record("pk", 3660.0)]), verdict)
+    write(comparison(rows(), "mAP", PLAN.within, ("pk", "up"), beside), tmp_path / "mAP")
+    write(verdict_table(verdict), tmp_path / "verdict")
+    write(blocks_table(verdict), tmp_path / "blocks")
+    write(published_table(JOB, read_published(CONFIGS / "published.csv"), None), tmp_path / "published")
+    inputs = "".join(rf"\input{{{name}}}" for name in ("mAP", "verdict", "blocks", "published"))
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (tmp_path / "main.tex").write_text(head + inputs + r"\end{document}")
+    command = ["pdflatex", "-draftmode", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout

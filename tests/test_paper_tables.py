@@ -1,14 +1,17 @@
 """Ours beside the printed tables: every cell says what was printed, what ran, and how they compare."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from dfgs.cli import cli
 from dfgs.errors import DfgsError
-from dfgs.rendering import Table
+from dfgs.rendering import Table, to_markdown
 from dfgs.report import paper_tables
 from dfgs.results import write_metrics
 from dfgs.tables.published import published_table, read_published
@@ -143,3 +146,18 @@ def test_what_has_run_is_shown_beside_the_printed_numbers(tmp_path: Path) -> Non
 def test_a_configuration_that_repeats_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DfgsError, match=r"smoke\.yaml: no experiment that runs has a key `published`"):
         paper_tables(CONFIGS / "smoke.yaml", CONFIGS / "published.csv", tmp_path)
+
+
+def test_the_commands_print_and_write_what_the_functions_give(tmp_path: Path, printed: pd.DataFrame) -> None:
+    run = CliRunner()
+    config = str(CONFIGS / "protocol-2.yaml")
+    shown = run.invoke(cli, ["paper", config, "--results", str(tmp_path)])
+    assert shown.exit_code == 0, shown.output
+    assert shown.output == "\n".join(paper_tables(Path(config), CONFIGS / "published.csv", tmp_path)) + "\n"
+    write_metrics(ours({"prid": [70.0, 71.0]}), tmp_path / "metrics.csv")
+    files = [str(CONFIGS / "published.csv"), str(tmp_path / "metrics.csv"), str(tmp_path / "out" / "published")]
+    written = run.invoke(cli, ["tabulate-published", "--job", json.dumps(JOB), *files])
+    assert written.exit_code == 0, written.output
+    expected = published_table(JOB, printed, pd.DataFrame(ours({"prid": [70.0, 71.0]})))
+    assert (tmp_path / "out/published.md").read_text() == to_markdown(expected)
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".md", ".csv", ".tex", ".html"}
