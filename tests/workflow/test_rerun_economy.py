@@ -8,7 +8,8 @@ from conftest import Copy
 
 # What one more sampler costs on the smoke grid: two sources, one seed.
 CELLS = {"finetune": 2, "embed": 2, "score": 2}
-REPORT = {"aggregate": 1, "collect": 1, "judge": 1, "tabulate": 1, "tabulate_backbone": 1, "draw_figure": 4}
+TABLES = {"judge": 1, "tabulate": 2, "tabulate_backbone": 1, "tabulate_selection": 1}
+REPORT = {"aggregate": 1, "collect": 1, "draw_figure": 4} | TABLES
 PLANNED = {"tabulate_queries": 1}
 AUDIT = {"tabulate_audit": 1}
 SAMPLERS = "samplers: [pk, dfgs-k3]"
@@ -85,7 +86,7 @@ def test_an_edited_sampler_file_or_helper_runs_its_samplers_alone(copy: Copy, fi
 def test_another_contrast_runs_the_tables_that_it_is_in_alone(copy: Copy) -> None:
     copy.edit("config/smoke.yaml", "    baseline: pk\n    contrasts: [dfgs-k3]\n", "")
     copy.edit("config/smoke.yaml", SAMPLERS, f"{SAMPLERS}\n    contrasts: [{{sampler: pk, baseline: dfgs-k3}}]")
-    assert copy.plan() == {"judge": 1, "tabulate": 1} | PLANNED
+    assert copy.plan() == {"judge": 1, "tabulate": 2} | PLANNED
 
 
 def test_a_comment_in_the_config_runs_nothing(copy: Copy) -> None:
