@@ -19,6 +19,7 @@ rule all:
         rules.collect.output,
         tables_of_all,
         figures_of_all,
+        disagreements_of_all,
     localrule: True
 
 
@@ -28,5 +29,6 @@ rule lean:
         rules.collect.output,
         tables_of_all,
         figures_of_all,
+        disagreements_of_all,
         dropped_of_all,
     localrule: True

@@ -14,10 +14,11 @@ from dfgs.errors import DfgsError
 from dfgs.evaluation_figures import ranked_lists
 from dfgs.evaluation_figures.cmc import draw_cmc
 from dfgs.evaluation_figures.embedding import choose_images, draw_embedding
-from dfgs.evaluation_figures.ranked_lists import HEAD, Shown, blur_head, draw_ranked_lists, nearest
+from dfgs.evaluation_figures.ranked_lists import Shown, draw_ranked_lists, nearest
 from dfgs.evaluation_figures.similarities import BINS, count_pairs, draw_similarities
 from dfgs.feature_sets import FeatureSet, is_drawn_world, read_feature_set
 from dfgs.figures.base import save
+from dfgs.images import HEAD, blur_head
 from dfgs.metrics import PROTOCOLS, Distance, Embeddings, Protocol
 from dfgs.score_files import score
 from test_score_command import RULE, index_of

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -175,6 +176,25 @@ def test_within_are_the_pairs_whose_target_lies_in_the_source(values: Values) ->
     values["experiments"]["main"]["targets"].append("c")
     assert grid(values).within("main") == [("a", "a"), ("ab", "a"), ("ab", "b")]
     assert grid(values).report_job("main")["within"] == [["a", "a"], ["ab", "a"], ["ab", "b"]]
+
+
+def test_the_report_knows_the_plan_and_whether_real_people_may_be_shown_where_there_is_one(values: Values) -> None:
+    assert not {"contrasts", "margin", "real_people"} & set(grid(values).report_job("main"))
+    values["experiments"]["main"] |= {"baseline": "pk", "contrasts": ["random"], "margin": 0.7}
+    job = grid(values | {"real_people": True}).report_job("main")
+    assert (job["contrasts"], job["margin"], job["real_people"]) == ([["random", "pk"]], 0.7, True)
+
+
+def test_disagreements_are_told_the_planned_trials_in_order_and_what_was_scored(values: Values) -> None:
+    values["samplers"]["gs"] = {}
+    values["experiments"]["main"] |= {"samplers": ["pk", "random", "gs"], "baseline": "pk", "contrasts": ["random"]}
+    found = grid(values)
+    job = found.disagreements_job("main")
+    assert job["trials"] == [asdict(trial) for trial in found.trials("main") if trial.sampler != "gs"]
+    assert job["contrasts"] == [["random", "pk"]]
+    assert [target["name"] for target in job["targets"]] == ["a", "b"]
+    trial = found.trials("main")[0]
+    assert job["targets"] == found.score_job(trial)["targets"]
 
 
 def test_a_source_with_all_images_is_not_scored_on_them(values: Values) -> None:

@@ -32,7 +32,17 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"losses", "models", "data", "vision", "augmix", "products", "seeding", "decoded"}),
     frozenset(
-        {"training", "extraction", "scoring", "selection", "score_files", "report", "evaluation_figures", "doctor"}
+        {
+            "training",
+            "extraction",
+            "scoring",
+            "selection",
+            "score_files",
+            "report",
+            "evaluation_figures",
+            "disagreements",
+            "doctor",
+        }
     ),
     frozenset({"cli"}),
     frozenset({"__main__"}),

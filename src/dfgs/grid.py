@@ -143,10 +143,7 @@ class Grid:
 
     def score_job(self, trial: Trial) -> Job:
         """Job of `dfgs score-trial`: the only stage that reads a target's labels."""
-        targets = [
-            {"name": name, "dataset": self._dataset(self._dataset_of(name)), **self._target(name)}
-            for name in self._targets(trial)
-        ]
+        targets = [self._scored(name) for name in self._targets(trial)]
         return {"trial": asdict(trial), "targets": targets, **self._selection(trial)}
 
     def report_job(self, experiment: str) -> Job:
@@ -159,6 +156,19 @@ class Grid:
             "samplers": list(e.samplers),
             "settings": {name: self.sampler(name) for name in e.samplers},
             "within": [list(pair) for pair in self.within(experiment)],
+            **({"contrasts": [list(pair) for pair in e.planned], "margin": e.margin} if e.contrasts else {}),
+            **({"real_people": True} if self.config.real_people else {}),
+        }
+
+    def disagreements_job(self, experiment: str) -> Job:
+        """Job of `dfgs disagreements`: the plan, its samplers' trials in the order of their files, and the targets."""
+        e, report = self.config.experiments[experiment], self.report_job(experiment)
+        names = ("experiment", "within", "contrasts", "real_people")
+        planned = sum(e.planned, ())
+        return {
+            **{name: report[name] for name in names if name in report},
+            "trials": [asdict(trial) for trial in self.trials(experiment) if trial.sampler in planned],
+            "targets": [self._scored(name) for name in e.targets],
         }
 
     def has_contrasts(self, experiment: str) -> bool:
@@ -248,6 +258,9 @@ class Grid:
 
     def _dataset_of(self, target: str) -> str:
         return self.config.targets[target].dataset
+
+    def _scored(self, target: str) -> Job:
+        return {"name": target, "dataset": self._dataset(self._dataset_of(target)), **self._target(target)}
 
     def _target(self, name: str) -> Job:
         # without re-ranking the key is left out, as in jobs of before there was any: nothing is scored again

@@ -4,7 +4,7 @@ import io
 import stat
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFilter, UnidentifiedImageError
 
 from dfgs.errors import DfgsError
 
@@ -16,6 +16,8 @@ DECODED = ".decoded"
 LARGEST_FILE = 64 * 2**20
 LARGEST_IMAGE = 2**26
 """Pixels; a small file may claim far more than memory holds."""
+HEAD = 0.3
+"""Upper part of a box that is made unrecognisable for real people: head and shoulders, with room for loose boxes."""
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -42,6 +44,17 @@ def read_rgb(path: Path) -> Image.Image:
         return to_rgb(read_bytes(path))
     except UnreadableError as error:
         raise _named(path, error) from error
+
+
+def blur_head(picture: Image.Image) -> Image.Image:
+    """Return the picture with its upper `HEAD` part reduced to a few blots."""
+    width, height = picture.size
+    box = (0, 0, width, max(1, round(HEAD * height)))
+    head = picture.crop(box)
+    blots = head.resize((3, 3), Image.Resampling.BOX).resize(head.size, Image.Resampling.BILINEAR)
+    result = picture.copy()
+    result.paste(blots.filter(ImageFilter.GaussianBlur(width / 12)), box)
+    return result
 
 
 def image_bytes(path: Path) -> bytes:

@@ -138,6 +138,11 @@ def figures_of_all(wildcards):
     )
 
 
+def disagreements_of_all(wildcards):
+    planned = [name for name in GRID.config.run if GRID.has_contrasts(name)]
+    return expand(rules.disagreements.output, experiment=planned)
+
+
 def dropped_of_all(wildcards):
     lists = [GRID.trials(n) + GRID.references(n) for n in GRID.config.run]
     trials = sorted(set(sum(lists, [])))

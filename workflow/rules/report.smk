@@ -247,6 +247,7 @@ rule draw_figure:
             caption="../report/figure.rst",
         ),
         "results/figures/{experiment}/{figure}.pdf",
+        "results/figures/{experiment}/{figure}.svg",
     log:
         "logs/draw_figure/{experiment}/{figure}.log",
     localrule: True
@@ -260,3 +261,21 @@ rule draw_figure:
     shell:
         "dfgs draw-figure --job {params.job:q} --figure {wildcards.figure:q} {input.metrics:q} {params.stem:q}"
         " {input.curves:q} 2> {log:q}"
+
+
+# The features are no input: where `lean` has dropped them, the lists are left out and nothing is embedded again.
+rule disagreements:
+    input:
+        lambda wildcards: of_contrasts("per_query", wildcards),
+    output:
+        "results/experiments/{experiment}/disagreements.json",
+    log:
+        "logs/disagreements/{experiment}.log",
+    localrule: True
+    conda:
+        "../../envs/dfgs.yaml"
+    threads: 1
+    params:
+        job=lambda wildcards: as_json(GRID.disagreements_job(wildcards.experiment)),
+    shell:
+        "dfgs disagreements --job {params.job:q} --features results/features {output:q} {input:q} 2> {log:q}"

@@ -86,9 +86,7 @@ def _reranking(rerank: bool, **settings: Any) -> list[Any]:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--passes", default=1, show_default=True, help="Passes of each sampler; the table shows their means.")
 @click.option("--neighbours", default=10, show_default=True, help="How many nearest identities count as look-alikes.")
-@click.option(
-    "--out", "stem", type=FILE, required=True, help="Written to OUT.csv, OUT.md, OUT.tex, OUT.png and OUT.pdf."
-)
+@click.option("--out", "stem", type=FILE, required=True, help="Written to OUT.csv, .md, .tex, .png, .pdf and .svg.")
 def audit_command(
     source: Path, view: str | None, samplers: tuple[str, ...], config: Path | None, stem: Path, **options: int
 ) -> None:

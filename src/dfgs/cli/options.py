@@ -54,7 +54,7 @@ distance_option = click.option(
 )
 
 stem_option = click.option(
-    "--out", "stem", type=FILE, required=True, help="The figure is written to OUT.png and OUT.pdf."
+    "--out", "stem", type=FILE, required=True, help="The figure is written to OUT.png, OUT.pdf and OUT.svg."
 )
 
 

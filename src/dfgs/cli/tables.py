@@ -136,13 +136,25 @@ def tabulate_audit(job: dict[str, Any], stem: Path, audits: tuple[Path, ...]) ->
 @click.argument("stem", type=FILE)
 @click.argument("curves", type=FILE, nargs=-1)
 def draw_figure(job: dict[str, Any], figure: str, metrics: Path, stem: Path, curves: tuple[Path, ...]) -> None:
-    """Draw one figure of an experiment to STEM.png and STEM.pdf."""
+    """Draw one figure of an experiment to STEM.png, STEM.pdf and STEM.svg."""
     from dfgs.report import write_figure
 
     write_figure(job, figure, metrics, curves, stem)
 
 
+@click.command()
+@job_option
+@click.option("--features", type=FILE, required=True, help="Folder of all models' features; some may be dropped.")
+@click.argument("output", type=FILE)
+@click.argument("per_query", type=FILE, nargs=-1, required=True)
+def disagreements(job: dict[str, Any], features: Path, output: Path, per_query: tuple[Path, ...]) -> None:
+    """Find the queries that one sampler of a planned contrast ranks right and the other wrong, with their lists."""
+    from dfgs.disagreements import write_disagreements
+
+    write_disagreements(job, per_query, features, output)
+
+
 COMMANDS = (
     *(aggregate, collect, tabulate, tabulate_backbone, tabulate_selection, tabulate_audit, draw_figure),
-    *(judge, tabulate_queries, tabulate_published, paper),
+    *(judge, tabulate_queries, tabulate_published, paper, disagreements),
 )

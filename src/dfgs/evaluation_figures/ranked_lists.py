@@ -11,12 +11,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from dfgs.errors import DfgsError
 from dfgs.feature_sets import FeatureSet
 from dfgs.figures.base import COLOURS, LETTER, style
-from dfgs.images import read_rgb
+from dfgs.images import blur_head, read_rgb
 from dfgs.metrics import Distance, Protocol, rank, unit_rows
 
 IntArray = NDArray[np.int64]
@@ -24,8 +24,6 @@ Pixels = NDArray[np.uint8]
 
 SIZE = (64, 128)
 """Width and height in pixels of every picture shown."""
-HEAD = 0.3
-"""Upper part of a box that is made unrecognisable for real people: head and shoulders, with room for loose boxes."""
 CELL, GAP, LEFT, TOP, BOTTOM = (0.5, 1.0), 0.08, 0.95, 0.55, 0.4
 
 
@@ -102,17 +100,6 @@ def nearest(
     # What is removed takes places too: ask for as many more as any query loses.
     _, found = index.search(np.ascontiguousarray(asked), min(len(kept), length + int(removed.sum(axis=1).max())))
     return [kept[line[~gone[line]]][:length] for line, gone in zip(found, removed, strict=True)]
-
-
-def blur_head(picture: Image.Image) -> Image.Image:
-    """Return the picture with its upper `HEAD` part reduced to a few blots."""
-    width, height = picture.size
-    box = (0, 0, width, max(1, round(HEAD * height)))
-    head = picture.crop(box)
-    blots = head.resize((3, 3), Image.Resampling.BOX).resize(head.size, Image.Resampling.BILINEAR)
-    result = picture.copy()
-    result.paste(blots.filter(ImageFilter.GaussianBlur(width / 12)), box)
-    return result
 
 
 def _check(features: FeatureSet, shown: Shown) -> None:
