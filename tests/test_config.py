@@ -451,6 +451,19 @@ def test_the_audit_is_on_unless_switched_off_and_its_figure_goes_with_it(values:
     assert not Config.parse(values).audit
     values["experiments"]["main"]["figures"] = ["comparison", "audit"]
     assert refusal(values) == "config: experiments.main.figures: 'audit' needs audit: true; leave the figure out"
+    values["experiments"]["main"]["figures"] = ["batches"]
+    assert refusal(values) == "config: experiments.main.figures: 'batches' needs audit: true; leave the figure out"
+
+
+def test_batches_of_what_may_be_real_people_are_shown_on_request_only(values: dict[str, Any], world: Path) -> None:
+    values["experiments"]["main"]["figures"] = ["batches"]
+    assert not Config.parse(values).real_people
+    values["datasets"]["drawn-a"] = {"layout": "market1501", "root": str(world)}
+    assert refusal(values).startswith(
+        "config: experiments.main.figures: 'batches' shows training images, and 'drawn-a' may hold real people; leave "
+    )
+    values["real_people"] = True
+    assert Config.parse(values).real_people
 
 
 def test_a_weight_file_that_is_not_there_is_refused_before_any_job(values: dict[str, Any], tmp_path: Path) -> None:

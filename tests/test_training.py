@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from dfgs.config import BackboneSettings, Config, FinetuneSettings, PromptSettings
@@ -27,6 +28,7 @@ from dfgs.models.cameras import CameraEmbedding
 from dfgs.models.clip import ImageEncoder, build_clip
 from dfgs.models.features import Features
 from dfgs.provenance import digest_file, read_json
+from dfgs.samplers._continued import ContinuedPasses
 from dfgs.samplers._graph import GraphSampler
 from dfgs.samplers.base import BatchSampler
 from dfgs.samplers.dfgs import Dfgs
@@ -665,6 +667,27 @@ def test_the_first_and_the_last_epoch_are_audited_by_the_batches_that_they_serve
     assert (rows["graph_edges"] > 30).all()  # a pass has fewer than 15 batches
     assert rows["by_design"].tolist() == [1, 1]
     assert read_json(output["record"])["audit_seconds"] > 0
+
+
+def test_the_record_names_the_images_of_the_first_batch_of_the_first_and_the_last_epoch(
+    on_disk: Values, run: Run, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[NDArray[np.int64]] = []
+    whole = EpochAudits.end
+
+    def spy(self: EpochAudits, epoch: int, passes: ContinuedPasses) -> None:
+        served.append(passes.images[0])
+        whole(self, epoch, passes)
+
+    monkeypatch.setattr(EpochAudits, "end", spy)
+    batches = read_json(run(job_of(on_disk))["record"])["batches"]
+    assert list(batches) == ["1", "2"]
+    train = Market1501("drawn-a", world).train()
+    for batch, images in zip(batches.values(), served, strict=True):
+        names = [f"drawn-a/{train.paths[i].relative_to(world).as_posix()}" for i in images]
+        numbers = np.unique(train.pids, return_inverse=True)[1]
+        assert batch == {"images": names, "pids": numbers[images].tolist()}
+    assert batches["1"] != batches["2"]
 
 
 def test_one_epoch_is_audited_once(on_disk: Values, run: Run) -> None:

@@ -55,6 +55,7 @@ class Config(Settings):
 
     run: tuple[Name, ...] = Field(min_length=1)
     audit: bool = True
+    real_people: bool = False
     data: str | None = None
     experiments: dict[Name, ExperimentSettings]
     sources: dict[Name, SourceSettings]

@@ -65,8 +65,25 @@ def _check_references(config: "Config") -> None:
                 )
         for figure in experiment.figures:
             figures.REGISTRY.check(figure, f"config: experiments.{name}.figures")
-        if "audit" in experiment.figures and not config.audit:
-            raise DfgsError(f"config: experiments.{name}.figures: 'audit' needs audit: true; leave the figure out")
+        for figure in ("audit", "batches"):
+            if figure in experiment.figures and not config.audit:
+                raise DfgsError(
+                    f"config: experiments.{name}.figures: {figure!r} needs audit: true; leave the figure out"
+                )
+        if "batches" in experiment.figures and not config.real_people:
+            _check_drawn(config, name)
+
+
+def _check_drawn(config: "Config", experiment: str) -> None:
+    """The people of all of an experiment's sources are drawn, so that their images may be shown."""
+    for source in config.experiments[experiment].sources:
+        for dataset in config.sources[source].datasets:
+            if config.datasets[dataset].draw is None:
+                raise DfgsError(
+                    f"config: experiments.{experiment}.figures: 'batches' shows training images, and {dataset!r} "
+                    "may hold real people; leave the figure out, or set real_people: true (heads are blurred; for your "
+                    "own eyes, the datasets' terms forbid sharing)"
+                )
 
 
 def known(where: str, names: Any, kind: str, defined: Any) -> None:

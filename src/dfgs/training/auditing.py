@@ -15,6 +15,7 @@ from dfgs.audit.measure import NEIGHBOURS, audit
 from dfgs.audit.record import COLUMNS, Served
 from dfgs.config import FinetuneSettings, InputSettings, TestSettings
 from dfgs.data import Loader
+from dfgs.datasets import open_dataset
 from dfgs.extraction import embed_images
 from dfgs.models.clip import ImageEncoder
 from dfgs.provenance import write_text
@@ -27,6 +28,7 @@ HEADER = ("epoch", *COLUMNS, "at_chance", "by_design")
 class EpochAudits:
     """Audits the first and the last epoch of a training, unless its job says no or its source has one identity.
 
+    `batches` tells for each audited epoch what the first batch held, by names of images, for a figure.
     All training images are embedded at the epoch's start, without augmentation, features as at test time, not
     normalised: what a graph sampler would get. Global random state and the encoder's mode stay as they are.
     """
@@ -40,7 +42,9 @@ class EpochAudits:
         self.settings, self.workers = InputSettings.model_validate(job["input"]), workers
         self.encoder, self.source, self.device = encoder, source, device
         self.features: NDArray[np.float32] | None = None
+        self.roots = [(part["name"], open_dataset(part).root) for part in job["source"]["datasets"]]
         self.rows: list[dict[str, Any]] = []
+        self.batches: dict[str, dict[str, list[Any]]] = {}
         self.seconds = 0.0
 
     def begin(self, epoch: int) -> None:
@@ -65,8 +69,18 @@ class EpochAudits:
         found = audit(labels, self.features, Served.of_epoch(passes), neighbours)
         verdict = {"at_chance": int(found.is_at_chance), "by_design": int(passes.sampler.is_graph_by_chance)}
         self.rows.append({"epoch": epoch, **asdict(found), **verdict})
+        self.batches[str(epoch)] = self._first_batch(passes)
         self.features = None
         self.seconds += time.perf_counter() - started
+
+    def _first_batch(self, passes: ContinuedPasses) -> dict[str, list[Any]]:
+        """Name the images (dataset/file) and the pids of the first batch that the epoch served."""
+        batch, labels, paths = passes.images[0], self.source.labels, self.source.store.paths
+        places = [
+            (*self.roots[domain], paths[image]) for domain, image in zip(labels.domains[batch], batch, strict=True)
+        ]
+        images = [f"{name}/{path.relative_to(root).as_posix()}" for name, root, path in places]
+        return {"images": images, "pids": labels.pids[batch].tolist()}
 
     def write(self, path: Path) -> None:
         """Write one row per audited epoch with the columns `HEADER`; nan is left empty."""

@@ -89,6 +89,7 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
     if candidates.paths:
         record["candidates"] = candidates.digests
     size = {"images": len(source.store), "identities": source.identities, "device": device.type}
+    record["batches"] = audits.batches
     seconds = {"seconds": time.perf_counter() - started, "audit_seconds": audits.seconds}
     write_json(output["record"], {**record, **seconds, **cost, **size})
 
