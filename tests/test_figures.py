@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from dfgs.figures.base import COLOURS, DASHES, FigureData, looks, save
 from dfgs.stats import mean_interval
 
 REPORT = Path(__file__).parents[1] / "workflow" / "report"
+PICTURES = sorted((Path(__file__).parent / "fixtures" / "datumaro_market1501_tiny").rglob("*.jpg"))
 SAMPLERS = ("random", "pk", "gs", "dfgs-image")
 WITHIN = frozenset({("a", "a"), ("b", "b")})
 
@@ -50,6 +52,7 @@ def curve_rows(sources: tuple[str, ...], samplers: tuple[str, ...], seeds: int, 
         [
             {"source": s, "model": "small", "sampler": n, "seed": i, "epoch": e}
             | {"loss": rng.uniform(1, 5), "hardest_negative": rng.uniform(0.5, 1.2)}
+            | {"identities_served": rng.integers(150, 300), "images_served": rng.integers(1000, 2000)}
             for s, n, i, e in cells
         ]
     )
@@ -69,6 +72,32 @@ def audit_rows(sources: tuple[str, ...], samplers: tuple[str, ...], seeds: int, 
     )
 
 
+def cost_rows(sources: tuple[str, ...], samplers: tuple[str, ...], seeds: int) -> pd.DataFrame:
+    """What every training took, drawn, and the size of its source."""
+    rng = np.random.default_rng(3)
+    return pd.DataFrame(
+        [
+            {"source": s, "model": "small", "sampler": n, "seed": i, "identities": 300, "images": 2000}
+            | {"seconds": rng.uniform(100, 7000), "sampler_share": rng.uniform(0, 0.3)}
+            for s, n, i in itertools.product(sources, samplers, range(seeds))
+        ]
+    )
+
+
+def batch_rows(
+    sources: tuple[str, ...], samplers: tuple[str, ...], seeds: int, epochs: int, images: int = 8
+) -> pd.DataFrame:
+    """The first batch of the first and the last epoch: pairs of images of one identity."""
+    cells = itertools.product(sources, samplers, range(seeds), sorted({1, epochs}), range(images))
+    return pd.DataFrame(
+        [
+            {"source": s, "model": "small", "sampler": n, "seed": i, "epoch": e, "pid": 10 - k // 2, "is_drawn": True}
+            | {"path": PICTURES[k % len(PICTURES)]}
+            for s, n, i, e, k in cells
+        ]
+    )
+
+
 def figure_data(
     sources: tuple[str, ...] = ("a", "b"),
     targets: tuple[str, ...] = ("a", "b", "c"),
@@ -80,7 +109,12 @@ def figure_data(
     settings = {name: {"class": name, "args": {}} for name in samplers}
     metrics, curves = long_rows(sources, targets, samplers, seeds), curve_rows(sources, samplers, seeds, epochs)
     audits = audit_rows(sources, samplers, seeds, epochs)
-    return FigureData(metrics, curves, "default", samplers, settings, WITHIN, audits)
+    return FigureData(
+        *(metrics, curves, "default", samplers, settings, WITHIN, audits),
+        contrasts=tuple((name, "pk") for name in samplers if name != "pk" and "pk" in samplers),
+        costs=cost_rows(sources, samplers, seeds),
+        batches=batch_rows(sources, samplers, seeds, epochs),
+    )
 
 
 def ablation(pairs: list[tuple[int, int]], seeds: int = 3) -> FigureData:
@@ -101,10 +135,11 @@ LONG = ("market1501-msmt17-cuhk-sysu", "cuhk03-new-labelled")
 
 def two_models(data: FigureData) -> FigureData:
     """The same data for a second model too."""
-    metrics, curves, audits = (
-        pd.concat([rows, rows.assign(model="vit-b-16")]) for rows in (data.metrics, data.curves, data.audits)
-    )
-    return FigureData(metrics, curves, data.experiment, data.samplers, data.settings, data.within, audits)
+    twice = {
+        name: pd.concat([rows, rows.assign(model="vit-b-16")]) if len(rows := getattr(data, name)) else rows
+        for name in ("metrics", "curves", "audits", "costs", "batches")
+    }
+    return replace(data, **twice)
 
 
 def ranks(sources: tuple[str, ...], targets: tuple[str, ...], samplers: tuple[str, ...], seeds: int) -> FigureData:
@@ -118,10 +153,11 @@ def ranks(sources: tuple[str, ...], targets: tuple[str, ...], samplers: tuple[st
 SHAPES = {
     "default": figure_data(),
     "one cell": figure_data(("a",), ("b",), ("pk",), seeds=1, epochs=1),
-    "long names": figure_data(LONG, (*LONG, "viper"), tuple(f"dfgs-image-and-text-{i}" for i in range(9)), seeds=2),
+    "long names": figure_data(LONG, (*LONG, "viper"), ("pk", *(f"dfgs-image-and-text-{i}" for i in range(8))), seeds=2),
     "star": ablation(STAR),
     "full": ablation(FULL, seeds=1),
     "two models": two_models(ablation([(5, 2), (10, 2)])),
+    "two models compared": two_models(figure_data(("a",), ("a", "b", "c", "d"), SAMPLERS[:3])),
     "ranks": ranks(("a", "b"), ("a", "b", "c"), SAMPLERS, 3),
     "ranks of one cell": ranks(("a",), ("b",), ("pk",), 1),
     "ranks, long names": ranks(LONG, (*LONG, "viper"), tuple(f"dfgs-image-and-text-{i}" for i in range(9)), 2),
@@ -146,7 +182,7 @@ def overlaps(boxes: list[Bbox]) -> bool:
 
 def test_the_shapes_of_this_test_cover_every_figure() -> None:
     assert {name for _, name in DRAWN} == set(REGISTRY.names())
-    assert len(DRAWN) == 6 * 4 + 3 + 4
+    assert len(DRAWN) == 3 * 11 + 3 * 6 + 5 + 4
 
 
 @pytest.mark.parametrize(("shape", "name"), DRAWN)
@@ -182,13 +218,15 @@ def test_a_long_legend_makes_the_figure_taller_and_not_its_panels_smaller() -> N
 @pytest.mark.parametrize("name", REGISTRY.names())
 def test_two_runs_give_the_same_bytes_without_a_date(tmp_path: Path, name: str) -> None:
     for stem in ("one", "two"):
-        save(draw(name, SHAPES["ranks" if name == "cmc" else "star"]), tmp_path / stem)
-    for suffix in ("png", "pdf"):
+        save(draw(name, SHAPES[{"cmc": "ranks", "settings": "star"}.get(name, "default")]), tmp_path / stem)
+    for suffix in ("png", "pdf", "svg"):
         assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
     assert (tmp_path / "one.png").read_bytes()[:4] == b"\x89PNG"
     assert b"Date" not in (tmp_path / "one.pdf").read_bytes()
     assert b"/Producer" not in (tmp_path / "one.pdf").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.pdf", "one.png", "two.pdf", "two.png"]
+    assert b"date" not in (tmp_path / "one.svg").read_bytes()
+    expected = [f"{stem}.{suffix}" for stem in ("one", "two") for suffix in ("pdf", "png", "svg")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == expected
 
 
 def test_the_order_of_the_rows_and_the_users_own_style_change_nothing(tmp_path: Path) -> None:
@@ -218,12 +256,12 @@ def test_another_process_with_another_hash_seed_gives_the_same_bytes(tmp_path: P
     assert Path(f"{paths[0]}.png").read_bytes() == Path(f"{paths[1]}.png").read_bytes()
 
 
-def test_a_figure_is_saved_in_both_formats_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_is_saved_in_all_formats_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = draw("comparison", SHAPES["one cell"])
     whole = Figure.savefig
 
     def failing(self: Figure, path: Path, **options: Any) -> None:
-        if options["format"] == "pdf":
+        if options["format"] == "svg":
             raise RuntimeError("disk on fire")
         whole(self, path, **options)
 
@@ -233,14 +271,14 @@ def test_a_figure_is_saved_in_both_formats_or_not_at_all(tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
     save(figure, tmp_path / "v1.5")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["v1.5.pdf", "v1.5.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v1.5.pdf", "v1.5.png", "v1.5.svg"]
 
 
 def test_a_figure_without_anything_to_draw_does_not_apply() -> None:
     nothing = FigureData(pd.DataFrame([row(sampler="zero-shot")]), curve_rows((), (), 0, 0), "default", ())
     assert [name for name in REGISTRY.names() if REGISTRY.load(name)().applies(nothing)] == []
     applying = [name for name in REGISTRY.names() if REGISTRY.load(name)().applies(SHAPES["default"])]
-    assert applying == ["audit", "comparison", "training-curves", "transfer-matrix"]
+    assert applying == sorted(set(REGISTRY.names()) - {"cmc", "settings"})
 
 
 def test_the_comparison_draws_every_mean_interval_and_seed_of_every_transfer() -> None:

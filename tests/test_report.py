@@ -8,6 +8,7 @@ import matplotlib.figure
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from dfgs import report
 from dfgs.audit.record import COLUMNS
@@ -16,7 +17,7 @@ from dfgs.errors import DfgsError
 from dfgs.figures import REGISTRY as FIGURES
 from dfgs.figures.base import FigureData
 from dfgs.grid import Grid
-from dfgs.provenance import write_json
+from dfgs.provenance import read_json, write_json
 from dfgs.report import (
     TableInputs,
     write_audit_table,
@@ -34,7 +35,8 @@ Values = dict[str, Any]
 @pytest.fixture
 def job(values: Values) -> dict[str, Any]:
     """The report job of the tiny grid with a DFGS setting in it."""
-    values["experiments"]["main"]["samplers"] = ["pk", "random", "dfgs-k3"]
+    values["experiments"]["main"] |= {"samplers": ["pk", "random", "dfgs-k3"], "contrasts": ["random", "dfgs-k3"]}
+    values["experiments"]["main"]["baseline"] = "pk"
     found: dict[str, Any] = Grid(Config.parse(values)).report_job("main")
     return found
 
@@ -69,12 +71,31 @@ def curves(tmp_path: Path) -> tuple[Path, ...]:
     for number, sampler in enumerate(("pk", "dfgs-k3")):
         folder = tmp_path / f"run{number}"
         trial = {"source": "a", "model": "tiny", "sampler": sampler, "seed": number}
-        write_json(folder / "record.json", {"trial": trial})
+        write_json(folder / "record.json", {"trial": trial, **cost(number)} | noted_batches(tmp_path))
         frame = pd.DataFrame({"epoch": [1, 2], "loss": [3.0 + number, 2.0], "hardest_negative": [0.9, None]})
+        frame = frame.assign(identities_served=[5, 10], images_served=[20, 40])
         frame.to_csv(folder / "curve.csv", index=False)
         paths.append(folder / "curve.csv")
         audit_rows(sampler, number).to_csv(folder / "audit.csv", index=False)
     return tuple(paths)
+
+
+def cost(number: int) -> dict[str, Any]:
+    """What a record says of time and size."""
+    times = {"epoch_seconds": [3.0, 1.0], "sampler_seconds": [0.5, 0.5 * number], "seconds": 9.0}
+    return {**times, "identities": 10, "images": 40}
+
+
+def noted_batches(folder: Path) -> dict[str, Any]:
+    """What a record says of its batches: two images of the first and the last epoch, of a drawn world in `folder`."""
+    root = folder / "results" / "worlds" / "drawn-a"
+    names = [f"bounding_box_train/000{pid}_c1s1_000000_00.jpg" for pid in (1, 2)]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 64), "red").save(root / name)
+    batch = {"images": [f"drawn-a/{name}" for name in names], "pids": [1, 2]}
+    source = {"datasets": [{"name": "drawn-a", "layout": "market1501", "root": str(root), "options": {}}]}
+    return {"job": {"source": source}, "batches": {"1": batch, "2": batch}}
 
 
 def audit_rows(sampler: str, number: int) -> pd.DataFrame:
@@ -121,17 +142,25 @@ def test_the_backbone_table_shows_chance(metrics: Path, tmp_path: Path) -> None:
     assert "chance" in (tmp_path / "backbone.md").read_text()
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES.names() if name != "settings"])
-def test_every_figure_is_written_as_png_and_pdf(
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in FIGURES.names()
+        if name not in ("settings", "critical-difference", "seed-spread", "seeds-needed")
+    ],
+)
+def test_every_figure_is_written_as_png_pdf_and_svg(
     job: dict[str, Any], metrics: Path, curves: tuple[Path, ...], tmp_path: Path, name: str
 ) -> None:
     write_figure(job, name, metrics, curves, tmp_path / name)
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()[:500]
 
 
 def test_a_figure_with_nothing_to_show_is_refused_by_name(job: dict[str, Any], metrics: Path, tmp_path: Path) -> None:
-    for name in ("training-curves", "audit", "settings"):
+    for name in ("training-curves", "audit", "settings", "hardness", "cost-gain", "batches"):
         with pytest.raises(DfgsError, match=f"figure '{name}' has nothing to show in experiment 'main'; leave it out"):
             write_figure(job, name, metrics, (), tmp_path / name)
     assert not list(tmp_path.glob("settings*"))
@@ -149,6 +178,39 @@ def test_a_figure_gets_curves_with_the_identity_of_their_records(
         ["a", "tiny", "dfgs-k3", 1, 2],
     ]
     assert frame["loss"].tolist() == [3.0, 2.0, 4.0, 2.0]
+
+
+def test_a_figure_gets_the_plan_and_what_the_records_say_of_costs_and_batches(
+    job: dict[str, Any], metrics: Path, curves: tuple[Path, ...], tmp_path: Path, shown: list[FigureData]
+) -> None:
+    write_figure(job | {"margin": 0.7}, "forest", metrics, curves, tmp_path / "f")
+    (data,) = shown
+    assert data.contrasts == (("random", "pk"), ("dfgs-k3", "pk"))
+    assert data.margin == 0.7
+    assert data.costs[["sampler", "seconds", "sampler_share", "identities", "images"]].to_numpy().tolist() == [
+        ["pk", 9.0, 0.125, 10, 40],
+        ["dfgs-k3", 9.0, 0.25, 10, 40],
+    ]
+    assert data.batches[["sampler", "epoch", "pid"]].to_numpy().tolist() == [
+        [name, epoch, pid] for name in ("pk", "dfgs-k3") for epoch in (1, 2) for pid in (1, 2)
+    ]
+    assert all(path.is_file() for path in data.batches["path"])
+    assert data.batches["is_drawn"].all()
+
+
+def test_batches_of_real_people_are_kept_from_figures_unless_they_are_allowed(
+    job: dict[str, Any], metrics: Path, curves: tuple[Path, ...], tmp_path: Path, shown: list[FigureData]
+) -> None:
+    (tmp_path / "results" / "worlds").rename(tmp_path / "results" / "real")
+    for path in curves:
+        record = read_json(path.with_name("record.json"))
+        record["job"]["source"]["datasets"][0]["root"] = str(tmp_path / "results" / "real" / "drawn-a")
+        write_json(path.with_name("record.json"), record)
+    write_figure(job, "batches", metrics, curves, tmp_path / "f")
+    write_figure(job | {"real_people": True}, "batches", metrics, curves, tmp_path / "f")
+    assert shown[0].batches.empty
+    assert len(shown[1].batches) == 8
+    assert not shown[1].batches["is_drawn"].any()
 
 
 def test_a_figure_gets_every_argument_of_a_sampler_with_its_defaults(

@@ -11,7 +11,9 @@ import pandas as pd
 from dfgs.audit.tables import audit_table
 from dfgs.config import FRESH, Config
 from dfgs.config.files import read_config
+from dfgs.datasets import open_dataset
 from dfgs.errors import DfgsError
+from dfgs.feature_sets import is_drawn_world
 from dfgs.figures import REGISTRY as FIGURES
 from dfgs.figures.base import FigureData, save
 from dfgs.grid import Grid
@@ -23,6 +25,7 @@ from dfgs.selection_table import selection_table
 from dfgs.stats import in_order
 from dfgs.stats.summarise import Plan, summarise
 from dfgs.stats.summary import read_verdict, write_verdict
+from dfgs.stats.verdict import MARGIN
 from dfgs.tables import backbone_table, comparison
 from dfgs.tables.beside import Beside, costs_of
 from dfgs.tables.published import published_table, read_published
@@ -30,6 +33,8 @@ from dfgs.tables.queries import queries_table, read_queries
 from dfgs.tables.verdict import blocks_table, verdict_table
 
 CURVE_IDENTITY = ("source", "model", "sampler", "seed")
+COSTS = (*CURVE_IDENTITY, "seconds", "sampler_share", "identities", "images")
+BATCHES = (*CURVE_IDENTITY, "epoch", "path", "pid", "is_drawn")
 AUDIT = "audit.csv"
 """The file that a training leaves beside its `curve.csv`."""
 
@@ -119,7 +124,7 @@ def write_audit_table(job: dict[str, Any], audits: tuple[Path, ...], stem: Path)
 
 
 def write_figure(job: dict[str, Any], name: str, metrics: Path, curves: tuple[Path, ...], stem: Path) -> None:
-    """Draw the figure called `name` to `stem` + `.png` and `.pdf`; `DfgsError` where it has nothing to show."""
+    """Draw the figure called `name` to `stem` + `.png`, `.pdf` and `.svg`; `DfgsError` where it has nothing to show."""
     data = FigureData(
         metrics=read_metrics(metrics),
         curves=_read_runs(curves),
@@ -128,6 +133,10 @@ def write_figure(job: dict[str, Any], name: str, metrics: Path, curves: tuple[Pa
         samplers=tuple(job["samplers"]),
         settings={sampler: _all_arguments(setting) for sampler, setting in job["settings"].items()},
         within=frozenset(_within(job)),
+        contrasts=tuple((sampler, baseline) for sampler, baseline in job.get("contrasts", ())),
+        margin=job.get("margin", MARGIN),
+        costs=_read_costs(curves),
+        batches=_read_batches(curves, job.get("real_people", False)),
     )
     drawing = FIGURES.load(name)()
     if not drawing.applies(data):
@@ -146,6 +155,37 @@ def _read_runs(paths: Sequence[Path]) -> pd.DataFrame:
         job = read_json(path.with_name("record.json"))["trial"]
         frames.append(pd.read_csv(path).assign(**{key: job[key] for key in CURVE_IDENTITY}))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*CURVE_IDENTITY, "epoch"])
+
+
+def _read_costs(curves: Sequence[Path]) -> pd.DataFrame:
+    """Read from the records beside `curves` what every training took and the size of its source."""
+    rows = []
+    for path in curves:
+        record = read_json(path.with_name("record.json"))
+        whole = sum(record["epoch_seconds"])
+        share = sum(record["sampler_seconds"]) / whole if whole else 0.0
+        taken = {name: record[name] for name in ("seconds", "identities", "images")}
+        rows.append({**{key: record["trial"][key] for key in CURVE_IDENTITY}, **taken, "sampler_share": share})
+    return pd.DataFrame(rows, columns=list(COSTS))
+
+
+def _read_batches(curves: Sequence[Path], shows_real_people: bool) -> pd.DataFrame:
+    """Read which images the first batch of the first and of the last epoch held, of runs whose people may be shown."""
+    rows = []
+    for path in curves:
+        record = read_json(path.with_name("record.json"))
+        if "batches" not in record:  # trained without an audit, or before batches were noted
+            continue
+        roots = {part["name"]: open_dataset(part).root for part in record["job"]["source"]["datasets"]}
+        drawn = {name: is_drawn_world(root) for name, root in roots.items()}
+        identity = {key: record["trial"][key] for key in CURVE_IDENTITY}
+        for epoch, batch in record["batches"].items():
+            for name, pid in zip(batch["images"], batch["pids"], strict=True):
+                dataset, file = name.split("/", 1)
+                if drawn[dataset] or shows_real_people:
+                    image = {"path": roots[dataset] / file, "pid": pid, "is_drawn": drawn[dataset]}
+                    rows.append({**identity, "epoch": int(epoch), **image})
+    return pd.DataFrame(rows, columns=list(BATCHES))
 
 
 def _all_arguments(sampler: dict[str, Any]) -> dict[str, Any]:

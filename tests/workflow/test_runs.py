@@ -1,5 +1,6 @@
 """The smoke grid for real: what it leaves, and what happens when things go wrong."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from conftest import CHECKOUT, LIMIT, Copy
 
@@ -27,9 +29,13 @@ def test_the_smoke_grid_leaves_metrics_tables_figures_and_per_query_rows(finishe
         for table in ("mAP", "audit", "verdict", "blocks", "queries"):
             assert (finished.root / f"results/tables/smoke/{table}.{kind}").stat().st_size
     assert "one seed: no training is repeated" in finished.read("results/tables/smoke/verdict.md").decode()
-    for figure in ("comparison", "transfer-matrix", "training-curves", "audit"):
+    figures = yaml.safe_load((CHECKOUT / "config/smoke.yaml").read_text())["experiments"]["smoke"]["figures"]
+    for figure in figures:
         assert finished.read(f"results/figures/smoke/{figure}.png").startswith(b"\x89PNG")
         assert finished.read(f"results/figures/smoke/{figure}.pdf").startswith(b"%PDF")
+        assert b"<svg" in finished.read(f"results/figures/smoke/{figure}.svg")[:500]
+    (block, *_) = json.loads(finished.read("results/experiments/smoke/disagreements.json"))["blocks"]
+    assert (block["sampler"], block["baseline"]) == ("dfgs-k3", "pk")
     queries = pd.read_csv(finished.root / "results/scores/tiny-a/tiny-dfgs/pk/s0/per_query.csv.gz")
     scored = rows[(rows["source"] == "tiny-a") & (rows["sampler"] == "pk") & (rows["metric"] == "mAP")]
     means = queries.groupby(["target", "split"])["average_precision"].mean() * 100

@@ -79,7 +79,7 @@ def _serve(name: str, sampler: BatchSampler, images: TrainingSet, number: int) -
 
 
 def report(rows: pd.DataFrame, images: TrainingSet, stem: Path) -> str:
-    """Write the table to `stem` + `.csv`, `.md`, `.tex` and the figure to `.png`, `.pdf`; return the Markdown."""
+    """Write the table to `stem` + `.csv`, `.md`, `.tex`, the figure to `.png`, `.pdf`, `.svg`; return the Markdown."""
     labels = images.labels
     passes = rows["pass"].nunique()
     caption = (

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dfgs.figures.base import Drawing, FigureData, Look, legend, looks, panels, room_for
+from dfgs.figures.base import Drawing, FigureData, Look, legend, looks, panels, room_for, told
 from dfgs.stats import Interval, describe_seeds, in_order, mean_interval
 
 QUARTERS = [f"image_distance_q{i}" for i in range(1, 5)]
@@ -47,6 +47,17 @@ class Audit(Drawing):
         ]
         legend(figure, handles)
         return describe_seeds(shown)
+
+    def describe(self, data: FigureData) -> str:
+        """Give every sampler's share of neighbour pairs in the last epoch, beside chance."""
+        last = data.audits[data.audits["epoch"] == data.audits["epoch"].max()]
+        means = 100 * last.groupby("sampler")["neighbour_share"].mean()
+        shares = told({str(name): f"{share:.1f}" for name, share in means.items()}, data.samplers)
+        return (
+            "for each source the in-batch pairs that are neighbours (%) by sampler, and by quarter of the epoch the "
+            f"distance to the nearest other person in the batch; neighbour pairs in the last epoch: {shares}, by "
+            f"chance {100 * last['neighbour_chance'].mean():.1f}."
+        )
 
 
 def _epochs(rows: pd.DataFrame) -> list[int]:

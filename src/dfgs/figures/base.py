@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
+from xml.etree import ElementTree
 
 import matplotlib.style
 import numpy as np
@@ -15,9 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dfgs.errors import DfgsError
 from dfgs.provenance import whole_file
 from dfgs.results import REFERENCE
-from dfgs.stats import Interval, Transfer, transfer_label
+from dfgs.stats import Interval, Transfer, in_order, transfer_label
+from dfgs.stats.verdict import MARGIN
 
 Name = TypeVar("Name", bound=Hashable)
 Dash = tuple[float, tuple[float, ...]]
@@ -48,6 +51,9 @@ STYLE = {
     "lines.markersize": 5.0,
     "legend.frameon": False,
     "pdf.fonttype": 42,
+    # Letters as outlines look alike everywhere; a fixed salt gives equal figures equal names inside.
+    "svg.fonttype": "path",
+    "svg.hashsalt": "dfgs",
 }
 
 
@@ -68,6 +74,10 @@ class FigureData:
     runs' `curve.csv`. `samplers` is the order of the legend. `settings` gives for each sampler `{"class": name,
     "args": {…}}` with *all* arguments of the class, defaults filled in. `within` holds the transfers to a source's own
     test identities. `audits` has `source, model, sampler, seed, epoch` and the columns of the runs' `audit.csv`.
+    `contrasts` are the planned comparisons (sampler, baseline), `margin` how many points of mAP count as none. `costs`
+    has a row per run: `source, model, sampler, seed, seconds, sampler_share` (of the epochs' seconds), `identities,
+    images`. `batches` has `source, model, sampler, seed, epoch, path, pid, is_drawn`: a row per image of the first
+    batch of the first and of the last epoch, in the order of serving.
     """
 
     metrics: pd.DataFrame
@@ -77,6 +87,10 @@ class FigureData:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     within: frozenset[Transfer] = frozenset()
     audits: pd.DataFrame = field(default_factory=pd.DataFrame)
+    contrasts: tuple[tuple[str, str], ...] = ()
+    margin: float = MARGIN
+    costs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    batches: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def trained(self, metric: str) -> pd.DataFrame:
         """Return the rows of `metric` that come from trained models."""
@@ -84,7 +98,7 @@ class FigureData:
 
 
 class Drawing(ABC):
-    """A figure of the report: a title, whether it applies to an experiment, and one hook, `compose`."""
+    """A figure of the report: a title, whether it applies to an experiment, and two hooks, `compose` and `describe`."""
 
     title: ClassVar[str]
 
@@ -96,6 +110,10 @@ class Drawing(ABC):
     def compose(self, figure: Figure, data: FigureData) -> str:
         """Draw `data` on the empty `figure` and return the line under its title; the style is on."""
 
+    @abstractmethod
+    def describe(self, data: FigureData) -> str:
+        """Say in a sentence, for who cannot see the figure, what its axes show and the numbers that matter most."""
+
     def draw(self, data: FigureData) -> Figure:
         """Return the finished figure; the same data give the same picture whatever the user's matplotlib settings."""
         with style():
@@ -103,6 +121,8 @@ class Drawing(ABC):
             FigureCanvasAgg(figure)
             below = self.compose(figure, data)
             figure.suptitle(f"{self.title}, experiment {data.experiment}\n{below}")
+        # The figure's label is not drawn; `save` writes it into the files.
+        figure.set_label(f"{self.title}: {self.describe(data)}")
         return figure
 
 
@@ -112,14 +132,36 @@ def style() -> AbstractContextManager[None]:
 
 
 def save(figure: Figure, stem: Path | str) -> None:
-    """Write `figure` to `stem` + `.png` (150 dpi) and `.pdf`, whole or not at all; equal figures give equal bytes."""
-    stem = Path(stem)
-    png, pdf = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "pdf"))
+    """Write `figure` to `stem` + `.png` (150 dpi), `.pdf` and `.svg`, whole or not at all; equal ones as equal bytes.
+
+    The figure's label, its alternative text, goes along as the files' description; `alternative_text` reads it.
+    """
+    stem, text = Path(stem), str(figure.get_label()) or None
     # Dates and the library's name would make two equal pictures differ.
     anonymous = {"Creator": None, "Producer": None, "CreationDate": None}
-    with style(), whole_file(png) as png_part, whole_file(pdf) as pdf_part:
-        figure.savefig(png_part, format="png", dpi=PNG_DPI, metadata={"Software": None})
-        figure.savefig(pdf_part, format="pdf", metadata=anonymous)
+    metadata: dict[str, dict[str, str | None]] = {
+        "png": {"Software": None, "Description": text},
+        "pdf": {**anonymous, "Subject": text},
+        "svg": {"Creator": None, "Date": None, "Description": text},
+    }
+    with style(), ExitStack() as stack:
+        for kind, words in metadata.items():
+            part = stack.enter_context(whole_file(stem.with_name(f"{stem.name}.{kind}")))
+            figure.savefig(part, format=kind, dpi=PNG_DPI, metadata=words)
+
+
+def alternative_text(svg: Path | str) -> str:
+    """Return the alternative text of a figure that `save` wrote; empty where it has none. `DfgsError` if unreadable."""
+    try:
+        found = ElementTree.parse(svg).find(".//{http://purl.org/dc/elements/1.1/}description")
+    except (OSError, ElementTree.ParseError) as error:
+        raise DfgsError(f"cannot read the figure {svg}: {error}") from error
+    return "" if found is None else found.text or ""
+
+
+def told(figures: Mapping[str, str], order: Sequence[str]) -> str:
+    """Join what is told of each sampler, in the order of the experiment, those without anything left out."""
+    return ", ".join(f"{name} {figures[name]}" for name in in_order(figures, order) if name in figures)
 
 
 def looks(names: Sequence[Name]) -> dict[Name, Look]:

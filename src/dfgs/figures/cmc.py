@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dfgs.figures.base import Drawing, FigureData, Look, draw_means, legend, looks, panel_title, panels
+from dfgs.figures.base import Drawing, FigureData, Look, draw_means, legend, looks, panel_title, panels, told
 from dfgs.results import REFERENCE
 from dfgs.stats import Interval, Transfer, describe_seeds, in_order, intervals, seed_values, transfers
 
@@ -46,6 +46,20 @@ class Cmc(Drawing):
         legend(figure, handles)
         trained = [lines[name].values() for lines in curves.values() for name in lines if name != REFERENCE]
         return describe_seeds(point for points in trained for point in points)
+
+    def describe(self, data: FigureData) -> str:
+        """Give every sampler's mean at the first and the last rank."""
+        first, *_, last = _ranks(data)
+        trained = data.metrics[data.metrics["sampler"] != REFERENCE]
+        means = {
+            str(name): " and ".join(f"{rows[rows['metric'] == f'rank{k}']['value'].mean():.1f}" for k in (first, last))
+            for name, rows in trained.groupby("sampler")
+        }
+        return (
+            "a panel per source and target, ranks along the horizontal axis, queries matched by that rank (%) along "
+            f"the vertical, a line per sampler; means over panels at ranks {first} and {last}: "
+            f"{told(means, data.samplers)}."
+        )
 
 
 def _ranks(data: FigureData) -> list[int]:

@@ -76,6 +76,19 @@ class Settings(Drawing):
         varied = {name for s in slices for name in s.samplers.values()}
         return f"mAP (%), {describe_seeds(i for (_, name, _), i in found.items() if name in varied)}"
 
+    def describe(self, data: FigureData) -> str:
+        """Give the mean over other domains at every value of every line."""
+        found = intervals(with_average(seed_values(data.metrics, "mAP"), data.within))
+        means = {key[1]: interval.mean for key, interval in found.items() if key[2] == AVERAGE}
+        told = "; ".join(
+            f"{line.kind}, {line.argument}: "
+            + ", ".join(
+                f"{value:g} gives {means[name]:.1f}" for value, name in sorted(line.samplers.items()) if name in means
+            )
+            for line in _slices(data)
+        )
+        return f"a panel per varied setting, its value horizontally, mAP (%) vertically; averages: {told}."
+
 
 def _slices(data: FigureData) -> list[_Slice]:
     """Find every line: per class and numeric argument, the trained samplers that agree in all other arguments.

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dfgs.figures.base import Drawing, FigureData, Look, draw_means, legend, looks, panels
+from dfgs.figures.base import Drawing, FigureData, Look, draw_means, legend, looks, panels, told
 from dfgs.stats import Interval, describe_seeds, in_order, mean_interval
 
 QUANTITIES = {"loss": "loss", "hardest_negative": "hardest negative\n(distance, lower = harder)"}
@@ -49,6 +49,18 @@ class TrainingCurves(Drawing):
         ]
         legend(figure, handles)
         return describe_seeds(shown)
+
+    def describe(self, data: FigureData) -> str:
+        """Give every sampler's mean loss and hardness in the last epoch."""
+        last = data.curves[data.curves["epoch"] == data.curves["epoch"].max()]
+        means = {
+            str(name): " and ".join(f"{rows[quantity].mean():.2f}" for quantity in QUANTITIES)
+            for name, rows in last.groupby("sampler")
+        }
+        return (
+            "epochs along the horizontal axis, loss above and distance to the hardest negative below, a line per "
+            f"sampler, a column per source; means in the last epoch: {told(means, data.samplers)}."
+        )
 
 
 def _draw_line(axes: Axes, rows: pd.DataFrame, quantity: str, look: Look) -> list[Interval]:

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from dfgs.figures.base import Drawing, FigureData, panels, room_for
 from dfgs.results import REFERENCE
-from dfgs.stats import in_order, intervals, seed_values
+from dfgs.stats import Transfer, in_order, intervals, seed_values
 
 # The lightness of this map rises steadily, so that it reads in grey and with any colour vision.
 COLOURMAP = "cividis"
@@ -53,6 +53,18 @@ class TransferMatrix(Drawing):
         counts = [interval.n for interval in cells.values()]
         seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))
         return f"mAP (%), mean over seeds (n = {seeds})" + ("; framed: within-domain" if within else "")
+
+    def describe(self, data: FigureData) -> str:
+        """Give the best sampler of every cell with its mean."""
+        values = seed_values(data.metrics, "mAP")
+        means = intervals(values[values["sampler"] != REFERENCE])
+        best: dict[tuple[str, Transfer], tuple[float, str]] = {}
+        for (model, name, transfer), interval in means.items():
+            best[model, transfer] = max(best.get((model, transfer), (-math.inf, "")), (interval.mean, name))
+        told = ", ".join(f"{s}→{t} {mean:.1f} ({name})" for (_, (s, t)), (mean, name) in sorted(best.items()))
+        return (
+            f"a matrix per sampler, sources down, targets across, mean mAP (%) in each cell; highest of each: {told}."
+        )
 
 
 def _draw_matrix(axes: Axes, means: npt.NDArray[np.float64], scale: Normalize) -> None:

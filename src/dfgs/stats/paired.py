@@ -90,7 +90,7 @@ def pairs_needed(
     and enough pairs for the sign-flip test to reject); one inside is to have its interval within ± `margin`.
     """
     if abs(mean) <= margin:
-        enough = (n for n in range(2, most) if _half_width(deviation, n, level) <= margin - abs(mean))
+        enough = (n for n in range(2, most) if half_width(deviation, n, level) <= margin - abs(mean))
     else:
         least = pairs_to_reject(comparisons, level)
         enough = (n for n in range(least, most) if power(mean, deviation, n, level / comparisons) >= POWER)
@@ -118,15 +118,16 @@ def smallest_difference(deviation: float, pairs: int, level: float = 0.05) -> fl
     return deviation * float(optimize.brentq(lambda shift: power(shift, 1.0, pairs, level) - POWER, 0, far))
 
 
+def half_width(deviation: float, pairs: int, level: float = 0.05) -> float:
+    """Return half the width of the t-interval that pairs with this standard deviation will have."""
+    return float(stats.t.ppf(1 - level / 2, pairs - 1)) * deviation / math.sqrt(pairs)
+
+
 @cache
 def _signs(number: int) -> Floats:
     """All sign patterns of so many pairs that begin with +, (2^(n - 1), n); their negatives have the same size."""
     patterns = np.arange(2 ** (number - 1))[:, None] >> np.arange(number)
     return np.asarray(1 - 2 * (patterns[:, ::-1] & 1), dtype=np.float64)
-
-
-def _half_width(deviation: float, pairs: int, level: float) -> float:
-    return float(stats.t.ppf(1 - level / 2, pairs - 1)) * deviation / math.sqrt(pairs)
 
 
 def _sample(differences: ArrayLike) -> Floats:
