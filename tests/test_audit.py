@@ -308,7 +308,7 @@ def test_the_command_writes_table_and_figure_and_prints_the_table(tmp_path: Path
     samplers = ("-s", "pk", "-s", "dfgs:neighbours=3,skip=1", "--passes", 2)
     done = run(npz(tmp_path), *SMALL, *samplers, "--out", stem)
     assert done.exit_code == 0, done.output
-    assert sorted(p.suffix for p in stem.parent.iterdir()) == [".csv", ".html", ".md", ".pdf", ".png", ".tex"]
+    assert sorted(p.suffix for p in stem.parent.iterdir()) == [".csv", ".html", ".md", ".pdf", ".png", ".svg", ".tex"]
     assert stem.with_suffix(".md").read_text() in done.stdout
     rows = pd.read_csv(stem.with_suffix(".csv"))
     assert set(COLUMNS) <= set(rows.columns)

@@ -257,7 +257,7 @@ def test_without_scikit_learn_the_embedding_names_the_extra(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("what", ["ranked-lists", "similarities", "cmc", "embedding"])
-def test_each_command_writes_png_and_pdf_and_equal_features_give_equal_bytes(
+def test_each_command_writes_png_pdf_and_svg_and_equal_features_give_equal_bytes(
     what: str, index: Path, tmp_path: Path
 ) -> None:
     if what == "embedding":
@@ -267,5 +267,5 @@ def test_each_command_writes_png_and_pdf_and_equal_features_give_equal_bytes(
         more = ["--queries", "2", "--length", "3"] if what == "ranked-lists" else []
         done = CliRunner().invoke(cli, ["show", what, str(index), *more, "--out", str(tmp_path / name)])
         assert done.exit_code == 0, done.output
-        written.append([(tmp_path / f"{name}.{suffix}").read_bytes() for suffix in ("png", "pdf")])
+        written.append([(tmp_path / f"{name}.{suffix}").read_bytes() for suffix in ("png", "pdf", "svg")])
     assert written[0] == written[1]

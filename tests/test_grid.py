@@ -179,9 +179,9 @@ def test_within_are_the_pairs_whose_target_lies_in_the_source(values: Values) ->
 
 
 def test_the_report_knows_the_plan_and_whether_real_people_may_be_shown_where_there_is_one(values: Values) -> None:
-    assert not {"contrasts", "margin", "real_people"} & set(grid(values).report_job("main"))
+    assert not {"contrasts", "margin", "real_people"} & set(grid(values).figure_job("main"))
     values["experiments"]["main"] |= {"baseline": "pk", "contrasts": ["random"], "margin": 0.7}
-    job = grid(values | {"real_people": True}).report_job("main")
+    job = grid(values | {"real_people": True}).figure_job("main")
     assert (job["contrasts"], job["margin"], job["real_people"]) == ([["random", "pk"]], 0.7, True)
 
 

@@ -37,7 +37,7 @@ def job(values: Values) -> dict[str, Any]:
     """The report job of the tiny grid with a DFGS setting in it."""
     values["experiments"]["main"] |= {"samplers": ["pk", "random", "dfgs-k3"], "contrasts": ["random", "dfgs-k3"]}
     values["experiments"]["main"]["baseline"] = "pk"
-    found: dict[str, Any] = Grid(Config.parse(values)).report_job("main")
+    found: dict[str, Any] = Grid(Config.parse(values)).figure_job("main")
     return found
 
 

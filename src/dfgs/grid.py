@@ -147,7 +147,7 @@ class Grid:
         return {"trial": asdict(trial), "targets": targets, **self._selection(trial)}
 
     def report_job(self, experiment: str) -> Job:
-        """Job of `dfgs tabulate` and `dfgs draw-figures`: order of rows, marks and the samplers' settings."""
+        """Job of `dfgs tabulate`: order of rows, marks and the samplers' settings."""
         e = self.config.experiments[experiment]
         return {
             "experiment": experiment,
@@ -156,13 +156,20 @@ class Grid:
             "samplers": list(e.samplers),
             "settings": {name: self.sampler(name) for name in e.samplers},
             "within": [list(pair) for pair in self.within(experiment)],
+        }
+
+    def figure_job(self, experiment: str) -> Job:
+        """Job of `dfgs draw-figure`: that of the tables, what was planned, and whether real people may be shown."""
+        e = self.config.experiments[experiment]
+        return {
+            **self.report_job(experiment),
             **({"contrasts": [list(pair) for pair in e.planned], "margin": e.margin} if e.contrasts else {}),
             **({"real_people": True} if self.config.real_people else {}),
         }
 
     def disagreements_job(self, experiment: str) -> Job:
         """Job of `dfgs disagreements`: the plan, its samplers' trials in the order of their files, and the targets."""
-        e, report = self.config.experiments[experiment], self.report_job(experiment)
+        e, report = self.config.experiments[experiment], self.figure_job(experiment)
         names = ("experiment", "within", "contrasts", "real_people")
         planned = sum(e.planned, ())
         return {

@@ -255,7 +255,7 @@ rule draw_figure:
         "../../envs/dfgs.yaml"
     threads: 1
     params:
-        job=lambda wildcards: as_json(GRID.report_job(wildcards.experiment)),
+        job=lambda wildcards: as_json(GRID.figure_job(wildcards.experiment)),
         code=lambda wildcards: FIGURES.source_digest(wildcards.figure),
         stem="results/figures/{experiment}/{figure}",
     shell:
