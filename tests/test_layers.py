@@ -28,6 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "feature_sets",
             "per_query",
             "audit",
+            "runs",
         }
     ),
     frozenset({"losses", "models", "data", "vision", "augmix", "products", "seeding", "decoded"}),

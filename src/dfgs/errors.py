@@ -19,12 +19,23 @@ class BadDataError(DfgsError):
     """An image or a data file that cannot be used."""
 
 
+class HeldError(DfgsError):
+    """Outputs that another job is making."""
+
+
+class SupersededError(Exception):
+    """A job whose outputs another one has taken over meanwhile; it publishes nothing and exits `EXIT_SUPERSEDED`."""
+
+
 class Preempted(Exception):  # noqa: N818  (nothing went wrong)
     """A job that was asked to leave and has kept its state; the command line exits with `EXIT_PREEMPTED`."""
 
 
 EXIT_PREEMPTED = 75
 """Exit status of a job that goes on at its next attempt (EX_TEMPFAIL of sysexits.h)."""
+
+EXIT_SUPERSEDED = 76
+"""Exit status of a job that another one has taken over (EX_PROTOCOL of sysexits.h)."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

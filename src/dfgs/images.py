@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter, UnidentifiedImageError
 
-from dfgs.errors import DfgsError
+from dfgs.errors import BadDataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -30,14 +30,14 @@ UPRIGHT = {
 }
 
 
-class UnreadableError(DfgsError):
+class UnreadableError(BadDataError):
     """Why a file is no image that can be trained on, in one line without its path."""
 
 
 def read_rgb(path: Path) -> Image.Image:
     """Read an image file: RGB, turned upright by its EXIF orientation, the first frame of several, alpha dropped.
 
-    Raises `DfgsError` naming a file that is missing, empty, no regular file, no image, cut, larger than 64 MiB or 64
+    Raises `BadDataError` naming a file that is missing, empty, no regular file, no image, cut, larger than 64 MiB or 64
     Mpixel, or of more than 8 bits per grey value.
     """
     try:
@@ -58,7 +58,7 @@ def blur_head(picture: Image.Image) -> Image.Image:
 
 
 def image_bytes(path: Path) -> bytes:
-    """Return an image file's bytes, undecoded; raises `DfgsError` naming one that is missing, empty or no file."""
+    """Return an image file's bytes, undecoded; raises `BadDataError` naming one that is missing, empty or no file."""
     try:
         return read_bytes(path)
     except UnreadableError as error:
@@ -109,8 +109,8 @@ def orientation(image: Image.Image) -> int:
         return 0
 
 
-def _named(path: Path, error: UnreadableError) -> DfgsError:
-    return DfgsError(f"image {path} cannot be read: {error}; replace or remove it")
+def _named(path: Path, error: UnreadableError) -> BadDataError:
+    return BadDataError(f"image {path} cannot be read: {error}; replace or remove it")
 
 
 def _check_header(image: Image.Image) -> None:

@@ -1,10 +1,11 @@
 """Digests, versions and whole-or-nothing file writing."""
 
+import errno
 import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
@@ -17,33 +18,100 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 VERSIONED = ("dfgs", "torch", "open_clip_torch", "numpy", "pillow")
 
 
+_guard: Callable[[Path], None] | None = None
+"""Of the whole process, its threads included: a writer in the background must not slip past it."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 @contextmanager
-def whole_file(path: Path | str) -> Iterator[Path]:
+def guarded(guard: Callable[[Path], None]) -> Iterator[None]:
+    """Have `guard(path)` asked around every rename of `whole_file`; what it raises keeps the file from appearing."""
+    global _guard
+    earlier, _guard = _guard, guard
+    try:
+        yield
+    finally:
+        _guard = earlier
+
+
+@contextmanager
+def whole_file(path: Path | str, need: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and move it there, on failure remove it.
 
-    A reader sees the earlier file or the new one, never a part. Raises `DfgsError` when the folder can't be written.
+    A reader sees the earlier file or the new one, never a part, also after a crash. `need` is the size in bytes where
+    it is known. Raises `DfgsError` when the folder can't be written or is full, telling how much is needed, and what
+    the process's guard raises (see `guarded`).
     """
-    path = Path(path)
+    with _whole(Path(path), need, _ask) as partial:
+        yield partial
+
+
+@contextmanager
+def unguarded_file(path: Path) -> Iterator[Path]:
+    """Do as `whole_file`, asking no guard; for a job's record of itself."""
+    with _whole(path, None, lambda _: None) as partial:
+        yield partial
+
+
+@contextmanager
+def _whole(path: Path, need: int | None, ask: Callable[[Path], None]) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         with partial.open("rb") as handle:
             os.fsync(handle.fileno())
-        partial.replace(path)
+        ask(path)
+        partial.replace(path)  # nothing between the question and the rename
+        ask(path)
+        sync_folder(path.parent)
     except OSError as error:
-        raise DfgsError(
-            f"cannot write {path}: {error.strerror or error}; check the folder and its free space"
-        ) from error
+        raise DfgsError(f"cannot write {path}: {error.strerror or error}; {_remedy(error, partial, need)}") from error
     finally:
         with suppress(OSError):  # a path that cannot be reached holds nothing to remove
             partial.unlink()
 
 
+def _ask(path: Path) -> None:
+    if _guard is not None:
+        _guard(path)
+
+
+def _remedy(error: OSError, partial: Path, need: int | None) -> str:
+    """Say how much a full disk lacks: `need` bytes, or more than the part that was written."""
+    if error.errno not in _FULL:
+        return "check the folder and its free space"
+    written, free = 0, "?"
+    with suppress(OSError):
+        written = partial.stat().st_size
+    with suppress(OSError):
+        found = os.statvfs(partial.parent)
+        free = str(found.f_bavail * found.f_frsize + written)
+    wanted = f"it needs {need} bytes" if need is not None else f"it needs more than {written} bytes"
+    return f"{wanted} and {free} are free there; make room and run again"
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder survive a power cut, where the file system can be asked to."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # it cannot be asked to
+            raise
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with whole_file(path, len(data)) as partial:
+        partial.write_bytes(data)
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write `text` (UTF-8) to `path`, whole or not at all."""
-    with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -8,7 +8,7 @@ import sys
 import click
 
 from dfgs.cli import disk, features, pictures, stages, statistics, tables, weights
-from dfgs.errors import EXIT_PREEMPTED, DfgsError, Preempted
+from dfgs.errors import EXIT_PREEMPTED, EXIT_SUPERSEDED, DfgsError, Preempted, SupersededError
 
 ROOMS = (stages, tables, weights, features, pictures, disk, statistics)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -53,3 +53,6 @@ def main() -> None:
     except Preempted as left:
         click.echo(f"preempted: {left}", err=True)
         sys.exit(EXIT_PREEMPTED)
+    except SupersededError as lost:
+        click.echo(f"superseded: {lost}", err=True)
+        sys.exit(EXIT_SUPERSEDED)

@@ -1,6 +1,8 @@
 """Options and arguments that several commands share."""
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,23 @@ distance_option = click.option(
 stem_option = click.option(
     "--out", "stem", type=FILE, required=True, help="The figure is written to OUT.png, OUT.pdf and OUT.svg."
 )
+
+
+def attempted(stage: str, *outputs: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Have a stage hold the `outputs` (names of its arguments) while it runs, and record the attempt."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**arguments: Any) -> None:
+            from dfgs.runs.attempts import attempt
+
+            with attempt(stage, arguments["job"], [arguments[name] for name in outputs]) as is_needed:
+                if is_needed:
+                    command(**arguments)
+
+        return run
+
+    return decorate
 
 
 def find_products(name: str) -> Any:

@@ -7,6 +7,7 @@ import click
 
 from dfgs.cli.options import (
     FILE,
+    attempted,
     device_option,
     find_device,
     find_products,
@@ -20,6 +21,7 @@ from dfgs.cli.options import (
 @job_option
 @click.argument("folder", type=FILE)
 @click.argument("manifest", type=FILE)
+@attempted("draw", "manifest")
 def draw(job: dict[str, Any], folder: Path, manifest: Path) -> None:
     """Draw a dataset of the drawn world into FOLDER and describe it in MANIFEST."""
     from dfgs.drawn.world import DomainSpec, publish_domain
@@ -32,6 +34,7 @@ def draw(job: dict[str, Any], folder: Path, manifest: Path) -> None:
 @device_option
 @click.argument("weights", type=FILE)
 @click.argument("report", type=FILE)
+@attempted("pretrain", "weights", "report")
 def pretrain(job: dict[str, Any], device: str, weights: Path, report: Path) -> None:
     """Train a small CLIP on drawn captioned people."""
     from dfgs.training.pretrain import pretrain as run
@@ -45,6 +48,7 @@ def pretrain(job: dict[str, Any], device: str, weights: Path, report: Path) -> N
 @device_option
 @click.option("--backbone", type=FILE, help="Weights of a backbone that was trained here.")
 @click.argument("output", type=FILE)
+@attempted("learn_prompts", "output")
 def learn_prompts(job: dict[str, Any], workers: int, device: str, backbone: Path | None, output: Path) -> None:
     """Stage 1: learn one prompt per training identity."""
     from dfgs.training.prompts import learn_prompts as run
@@ -61,6 +65,7 @@ def learn_prompts(job: dict[str, Any], workers: int, device: str, backbone: Path
 @click.argument("curve", type=FILE)
 @click.argument("audit", type=FILE)
 @click.argument("record", type=FILE)
+@attempted("finetune", "weights", "curve", "audit", "record")
 def finetune(job: dict[str, Any], workers: int, device: str, prompts: Path, **output: Path) -> None:
     """Stage 2: fine-tune the image encoder on a sampler's batches."""
     from dfgs.training.finetune import finetune as run
@@ -75,6 +80,7 @@ def finetune(job: dict[str, Any], workers: int, device: str, prompts: Path, **ou
 @click.option("--backbone", type=FILE, help="Weights of a backbone that was trained here.")
 @click.option("--trained", type=FILE, help="Image tower of stage 2; without it the untuned backbone is embedded.")
 @click.argument("output", type=FILE)
+@attempted("embed", "output")
 def embed(
     job: dict[str, Any], workers: int, device: str, backbone: Path | None, trained: Path | None, output: Path
 ) -> None:
@@ -93,6 +99,7 @@ def embed(
 @click.argument("index", type=FILE)
 @click.argument("metrics", type=FILE)
 @click.argument("per_query", type=FILE)
+@attempted("score_trial", "metrics", "per_query")
 def score_trial(
     job: dict[str, Any], device: str, record: Path | None, index: Path, metrics: Path, per_query: Path
 ) -> None:

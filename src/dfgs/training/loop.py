@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dfgs.config import FinetuneSettings
 from dfgs.data import Loader
-from dfgs.errors import DfgsError
+from dfgs.errors import DfgsError, DivergedError
 from dfgs.losses import REGISTRY
 from dfgs.losses.base import Loss, LossContext
 from dfgs.losses.triplet import euclidean
@@ -71,8 +71,8 @@ def build_losses(settings: dict[str, dict[str, Any]], context: LossContext) -> d
 def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
     """Train `stage.encoder` in place and return one row of figures per epoch, its `TIMES` in seconds among them.
 
-    Adam, weight decay as in CLIP-ReID, biases at `bias_factor` times the rate. Raises `DfgsError` naming stage, sampler
-    and step when a loss is not finite.
+    Adam, weight decay as in CLIP-ReID, biases at `bias_factor` times the rate. Raises `DivergedError` naming stage,
+    sampler and step when a loss is not finite.
     """
     optimiser = _optimiser(stage)
     curve = []
@@ -138,7 +138,7 @@ def _step(stage: Stage, optimiser: torch.optim.Adam, images: Tensor, indices: Te
     row |= {"loss": float(total.detach()), **hardness(features, labels)}
     if not math.isfinite(row["loss"]):
         parts = ", ".join(f"{name} {row[f'loss_{name}']}" for name in values)
-        raise DfgsError(
+        raise DivergedError(
             f"{stage.name} with sampler {stage.sampler!r}: the loss is {row['loss']} at step {figures.next_step} "
             f"({parts}); lower the learning rate or look at the images"
         )

@@ -14,7 +14,7 @@ from torch.nn import functional
 from dfgs.config import BackboneSettings, PretrainSettings
 from dfgs.data import normalise
 from dfgs.drawn.world import Corpus, draw_corpus
-from dfgs.errors import DfgsError
+from dfgs.errors import DfgsError, DivergedError
 from dfgs.models.clip import PromptEncoder, build_clip
 from dfgs.provenance import commit, versions, whole_file, write_json
 from dfgs.vision import open_clip
@@ -93,7 +93,7 @@ def _train(clip: nn.Module, pairs: _Pairs, settings: PretrainSettings) -> list[f
         texts = functional.normalize(text(model.token_embedding(ids), ids), dim=1)
         loss = contrast(images, texts, model.logit_scale.exp())
         if not bool(loss.isfinite()):
-            raise DfgsError(f"pretrain: the loss is {float(loss)} at step {step + 1}; lower pretrain.learning_rate")
+            raise DivergedError(f"pretrain: the loss is {float(loss)} at step {step + 1}; lower pretrain.learning_rate")
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dfgs.config import BackboneSettings, BatchSettings, FinetuneSettings, InputSettings, PriorSettings, PromptSettings
 from dfgs.data import Loader
-from dfgs.errors import DfgsError
+from dfgs.errors import DivergedError
 from dfgs.extraction import embed_images
 from dfgs.losses.base import LossContext
 from dfgs.models.clip import ImageEncoder, build_clip
@@ -109,7 +109,7 @@ def _learn(
 
 def _check(loss: Tensor | None, epoch: int) -> None:
     if loss is not None and not math.isfinite(float(loss.detach())):
-        raise DfgsError(
+        raise DivergedError(
             f"prompts (stage 1): the loss is {float(loss.detach())} in epoch {epoch}; lower prompts.learning_rate"
         )
 
