@@ -1,8 +1,9 @@
 """The drawn world: frozen pixels, Market-1501's layout, disjoint people."""
 
-from pathlib import Path
+from pathlib import os
 
 import numpy as np
+import Path
 import pytest
 import yaml
 
@@ -90,8 +91,9 @@ def test_publishing_writes_all_files_and_a_manifest_that_counts_them(tmp_path: P
 
 
 def test_publishing_replaces_what_a_killed_run_left(tmp_path: Path) -> None:
-    (tmp_path / ".w.part" / "query").mkdir(parents=True)
-    (tmp_path / ".w.part" / "query" / "stale.jpg").touch()
+    left = tmp_path / f".w.{os.getpid()}.part" / "query"
+    left.mkdir(parents=True)
+    (left / "stale.jpg").touch()
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "stale.jpg").touch()
     publish_domain(SMALL, tmp_path / "w", tmp_path / "w.json")

@@ -13,6 +13,9 @@ INDEX = ("features", "images", "datasets", "distance", "normalise", "settings")
 """Keys of an index: feature files and digests of the images by DATASET/SPLIT/VIEW, the datasets, and what decides a
 number (distance, whether rows are scaled to length 1, other settings)."""
 
+HEADER = 128
+"""Bytes of NumPy's header before the rows."""
+
 
 def stored(path: Path) -> bool:
     """Tell whether a feature file is there; files appear whole, so being there is enough."""
@@ -21,7 +24,7 @@ def stored(path: Path) -> bool:
 
 def store_features(features: NDArray[np.float32], path: Path) -> None:
     """Write features, whole or not at all."""
-    with whole_file(path) as partial, partial.open("wb") as handle:
+    with whole_file(path, features.nbytes + HEADER) as partial, partial.open("wb") as handle:
         np.save(handle, features, allow_pickle=False)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from dfgs.metrics import Embeddings, Ranking
-from dfgs.provenance import whole_file
+from dfgs.provenance import write_bytes
 
 LABELS = ("query", "pid", "camid", "matches")
 MEASURES = (
@@ -36,5 +36,4 @@ def write_queries(rows: pd.DataFrame, path: Path) -> None:
     Numbers are written with the fewest digits that read back as the same float64; what is missing is empty.
     """
     data = rows.to_csv(index=False, lineterminator="\n").encode()
-    with whole_file(path) as partial:
-        partial.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    write_bytes(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)

@@ -21,7 +21,7 @@ from dfgs.cli.options import (
 @job_option
 @click.argument("folder", type=FILE)
 @click.argument("manifest", type=FILE)
-@attempted("draw", "manifest")
+@attempted("draw", "manifest", "folder")
 def draw(job: dict[str, Any], folder: Path, manifest: Path) -> None:
     """Draw a dataset of the drawn world into FOLDER and describe it in MANIFEST."""
     from dfgs.drawn.world import DomainSpec, publish_domain

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +12,8 @@ from tqdm import tqdm
 
 from dfgs.drawn.camera import Camera, Mood, Pixels
 from dfgs.drawn.people import Person, Wardrobe, caption, draw_people, without_details
-from dfgs.errors import DfgsError
 from dfgs.images import DECODED
-from dfgs.provenance import write_json
+from dfgs.provenance import whole_folder, write_json
 
 TRAIN, TEST, QUERY = "bounding_box_train", "bounding_box_test", "query"
 CAMERA_SHARE = 0.75
@@ -74,17 +72,12 @@ def draw_domain(spec: DomainSpec) -> Iterator[Shot]:
 
 
 def publish_domain(spec: DomainSpec, root: Path, manifest: Path) -> None:
-    """Write a drawn dataset to the folder `root`, whole or not at all, and its counts and digest to `manifest`."""
-    partial = root.with_name(f".{root.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(root, ignore_errors=True)
-    try:
+    """Write a drawn dataset to the folder `root`, whole or not at all, and its counts and digest to `manifest`.
+
+    The manifest of an earlier dataset goes before that dataset does: where there is one, the folder is whole and its.
+    """
+    with whole_folder(root, manifest) as partial:
         digest, counts = _write(spec, partial)
-        partial.rename(root)
-    except OSError as error:
-        raise DfgsError(
-            f"cannot write {root}: {error.strerror or error}; check the folder and its free space"
-        ) from error
     write_json(manifest, {"digest": digest, "images": counts, "spec": asdict(spec)})
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dfgs.errors import DfgsError
@@ -25,7 +25,7 @@ from dfgs.models.weights import (
     read_weights,
     take_state,
 )
-from dfgs.provenance import digest_file, whole_file, write_json
+from dfgs.provenance import digest_file, write_bytes, write_json
 from dfgs.vision import open_clip
 
 ALONE = (
@@ -187,7 +187,6 @@ def _sizes_of(config: dict[str, Any]) -> dict[str, Any] | None:
 
 def _write(state: dict[str, Tensor], facts: dict[str, Any], output: Path) -> None:
     """Write weights, and the JSON that says which they are after them."""
-    with whole_file(output) as partial:
-        save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, partial)
+    write_bytes(output, save({name: tensor.contiguous() for name, tensor in state.items()}))
     described = Facts.model_validate({**facts, "weights": digest_file(output)})
     write_json(output.with_suffix(".json"), described.model_dump(mode="json"))

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from dfgs.errors import DfgsError
 from dfgs.models.cameras import CameraEmbedding
 from dfgs.models.clip import ImageEncoder
 from dfgs.models.weights import read_tensors, take_state
-from dfgs.provenance import whole_file
+from dfgs.provenance import write_bytes
 
 TABLE = "cameras.table"
 
@@ -28,8 +28,7 @@ def save_tower(encoder: ImageEncoder, path: Path) -> None:
     if encoder.cameras is not None:
         tensors[TABLE] = encoder.cameras.table.detach()
         metadata = {"cameras": json.dumps(encoder.cameras.cameras)}
-    with whole_file(path) as partial:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial, metadata=metadata)
+    write_bytes(path, save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, metadata=metadata))
 
 
 def load_tower(visual: nn.Module, path: Path, freeze_statistics: bool, coefficient: float | None) -> ImageEncoder:

@@ -24,6 +24,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import threading
 import time
 import uuid
@@ -211,7 +212,9 @@ def clear_leftovers(outputs: list[Path]) -> None:
         names = {path.name for path in outputs}
         for part in sorted(folder.glob(".*.part")):
             is_own = part.name.lstrip(".").rsplit(".", 2)[0] in names
-            if (is_own or silence(part) > LEFT_BEHIND) and part.is_file():
+            if is_own and part.is_dir():
+                shutil.rmtree(part)
+            elif (is_own or silence(part) > LEFT_BEHIND) and part.is_file():
                 part.unlink(missing_ok=True)
 
 

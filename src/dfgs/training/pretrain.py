@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,7 +16,7 @@ from dfgs.data import normalise
 from dfgs.drawn.world import Corpus, draw_corpus
 from dfgs.errors import DfgsError, DivergedError
 from dfgs.models.clip import PromptEncoder, build_clip
-from dfgs.provenance import commit, versions, whole_file, write_json
+from dfgs.provenance import commit, versions, write_bytes, write_json
 from dfgs.vision import open_clip
 
 HELD_OUT_DOMAINS = 20
@@ -45,8 +45,7 @@ def pretrain(job: dict[str, Any], weights: Path, report: Path, device: torch.dev
     image_features, text_features = _encode(clip, pairs)
     recall = _recall_at_1(image_features, text_features)
     _set_temperature(clip, image_features, text_features)
-    with whole_file(weights) as partial:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in clip.state_dict().items()}, partial)
+    write_bytes(weights, save({name: tensor.contiguous().cpu() for name, tensor in clip.state_dict().items()}))
     chance = 100 / settings.held_out
     figures = {"caption_recall_at_1": recall, "caption_chance": chance, "pairs": settings.held_out, "loss": losses}
     write_json(report, {**figures, "job": job, "commit": commit(), "versions": versions()})

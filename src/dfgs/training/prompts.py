@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dfgs.config import BackboneSettings, BatchSettings, FinetuneSettings, InputSettings, PriorSettings, PromptSettings
@@ -16,7 +16,7 @@ from dfgs.extraction import embed_images
 from dfgs.losses.base import LossContext
 from dfgs.models.clip import ImageEncoder, build_clip
 from dfgs.models.prompts import PromptLearner
-from dfgs.provenance import whole_file
+from dfgs.provenance import write_bytes
 from dfgs.samplers._continued import ContinuedPasses
 from dfgs.samplers.pk import Pk
 from dfgs.training.loop import Stage, build_losses, train
@@ -46,9 +46,8 @@ def learn_prompts(job: dict[str, Any], weights: Path | None, output: Path, worke
     _learn(learner, images.to(device), source.pids.to(device), settings, generator)
     tensors = {"contexts": learner.contexts.detach(), "text": learner.all_features()}
     tensors |= {f"visual.{name}": tensor for name, tensor in encoder.visual.state_dict().items()}
-    with whole_file(output) as partial:
-        stored = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-        save_file(stored, partial, metadata={"source": source.digest})
+    stored = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    write_bytes(output, save(stored, metadata={"source": source.digest}))
 
 
 def _warm_up(
