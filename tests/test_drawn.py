@@ -1,9 +1,9 @@
 """The drawn world: frozen pixels, Market-1501's layout, disjoint people."""
 
-from pathlib import os
+import os
+from pathlib import Path
 
 import numpy as np
-import Path
 import pytest
 import yaml
 
