@@ -99,7 +99,7 @@ def embed(
 @click.argument("index", type=FILE)
 @click.argument("metrics", type=FILE)
 @click.argument("per_query", type=FILE)
-@attempted("score_trial", "metrics", "per_query")
+@attempted("score", "metrics", "per_query")
 def score_trial(
     job: dict[str, Any], device: str, record: Path | None, index: Path, metrics: Path, per_query: Path
 ) -> None:

@@ -47,7 +47,7 @@ _current: _Clock | None = None
 
 
 @contextmanager
-def attempt(stage: str, job: Any, outputs: list[Path], terms: Terms | None = None) -> Iterator[bool]:
+def attempt(stage: str, job: dict[str, Any], outputs: list[Path], terms: Terms | None = None) -> Iterator[bool]:
     """Hold the `outputs` of a stage while the body makes them, and record the attempt beside them.
 
     Yields True; False when there is nothing to do, because another copy of the same job has completed while this one
@@ -55,7 +55,8 @@ def attempt(stage: str, job: Any, outputs: list[Path], terms: Terms | None = Non
     `SupersededError` when another job has taken over, `DfgsError` when an output is missing in the end.
     """
     global _current
-    facts = {"stage": stage, "job": digest_json(job), "outputs": [str(path) for path in outputs], "commit": commit()}
+    facts = {"stage": stage, "job": digest_json(job), "alike": alike(job), "commit": commit()}
+    facts |= {"outputs": [str(path) for path in outputs]}
     found = acquire(home(outputs[0]), facts, terms or terms_of_environment())
     if not isinstance(found, Lease):
         log.info("%s is there already: made by %s meanwhile", outputs[0], describe(found["holder"]))
@@ -90,6 +91,14 @@ def keep() -> None:
     if _current is not None:
         _current.lease.check(_current.lease.path)
         _current.lease.write(kept_seconds=_current.seconds)
+
+
+def alike(job: dict[str, Any]) -> list[str]:
+    """Digest what decides how long a job takes, from narrow to wide: all but seed, but sampler, but data."""
+    narrow = {key: value for key, value in job.items() if key not in ("seed", "trial")}
+    middle = {key: value for key, value in narrow.items() if key != "sampler"}
+    wide = {key: value for key, value in middle.items() if key not in ("source", "datasets", "targets")}
+    return [digest_json(part) for part in (narrow, middle, wide)]
 
 
 def terms_of_environment() -> Terms:
