@@ -32,3 +32,12 @@ rule lean:
         disagreements_of_all,
         dropped_of_all,
     localrule: True
+
+
+# Every attempt so far, its outcome and its cost, in results/ledger.csv; no rule, so that nothing runs because of it.
+onsuccess:
+    shell(write_ledger)
+
+
+onerror:
+    shell(write_ledger)

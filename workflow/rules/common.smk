@@ -156,3 +156,6 @@ def backbone_of(model):
     return expand(
         rules.pretrain.output.weights, backbone=GRID.config.models[model].backbone
     )
+
+
+write_ledger = f"{sys.executable} -m dfgs ledger --no-audit"

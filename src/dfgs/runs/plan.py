@@ -103,7 +103,8 @@ def told(plan: Plan, config: Config, slots: Iterable[int]) -> Iterator[str]:
         listed = ", ".join(f"{number} {rule}" for rule, number in counts.items())
         yield f"Not known: how long {listed} take. Run one of each, then plan again with --rates ledger."
     if plan.sources:
-        yield f"Expected: {plan.hours:.2f} hours of processes, {plan.gpu_hours:.2f} GPU-hours; by {' and '.join(plan.sources)}."
+        whose = " and ".join(plan.sources)
+        yield f"Expected: {plan.hours:.2f} hours of processes, {plan.gpu_hours:.2f} GPU-hours; by {whose}."
         least = "at least " if plan.unknown else ""
         for number in slots:
             yield f"At {number} slot{'s' * (number > 1)}: {least}{finish(plan, number) / 3600:.2f} hours."
@@ -116,11 +117,9 @@ def _jobs(plan: Plan) -> Iterator[str]:
     planned, left = (Counter(cell.rule for cell in cells) for cells in (plan.cells, plan.left))
     yield f"{'rule':14}{'jobs':>6}{'there':>7}{'to do':>7}{'hours':>9}"
     for rule in (rule for rule in RULES if planned[rule]):
-        seconds = [
-            cost.seconds if cost else None for cell in plan.left if cell.rule == rule for cost in [plan.costs[cell.key]]
-        ]
-        known = [value for value in seconds if value is not None]
-        hours = f"{sum(known) / 3600:.2f}" if len(known) == len(seconds) else "?"
+        costs = [plan.costs[cell.key] for cell in plan.left if cell.rule == rule]
+        known = [cost.seconds for cost in costs if cost is not None]
+        hours = f"{sum(known) / 3600:.2f}" if len(known) == len(costs) else "?"
         yield f"{rule:14}{planned[rule]:>6}{planned[rule] - left[rule]:>7}{left[rule]:>7}{hours:>9}"
     yield f"{'all':14}{len(plan.cells):>6}{len(plan.cells) - len(plan.left):>7}{len(plan.left):>7}"
 

@@ -25,7 +25,7 @@ RATES = {
     "embed": (4.0, 4.6e-4),
     "score": (0.6, 0.17),
 }
-"""Seconds to start, and seconds for one unit of `work`: means over the 102 jobs of the default grid, 22 November 2026."""
+"""Seconds to start, and seconds for one unit of `work`: means over the default grid's 102 jobs, 22 November 2026."""
 BYTES = {"draw": 34e3, "pretrain": 18.6e6, "learn_prompts": 5.9e6, "finetune": 5.3e6, "embed": 2560.0, "score": 27e3}
 """Bytes left per identity (draw), job, image (embed: 640 float32 numbers) or scored split (score)."""
 

@@ -32,7 +32,8 @@ def _of_cell(cell: Cell, found: Audit, results: Path, terms: Terms) -> Iterator[
         yield f"failed: {cell.rule} {cell.name}: {found.reasons[cell.key]}"
     if found.states[cell.key] == UNDER_WAY:
         last = attempts_of(cell, results, terms)[-1]
-        yield f"running: {cell.rule} {cell.name} on {last['node']}{_stale(last, terms)} since {last['since']}{_progress(cell, results)}"
+        where = f"{last['node']}{_stale(last, terms)} since {last['since']}"
+        yield f"running: {cell.rule} {cell.name} on {where}{_progress(cell, results)}"
 
 
 def _stale(row: dict[str, Any], terms: Terms) -> str:
