@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ VERSIONED = ("dfgs", "torch", "open_clip_torch", "numpy", "pillow")
 _guard: Callable[[Path], None] | None = None
 """Of the whole process, its threads included: a writer in the background must not slip past it."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
 @contextmanager
@@ -95,7 +97,8 @@ def _publishing(path: Path, need: int | None) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
     except OSError as error:
-        raise DfgsError(f"cannot write {path}: {error.strerror or error}; {_remedy(error, partial, need)}") from error
+        said = "No space left on device" if _is_full(error) else error.strerror or error
+        raise DfgsError(f"cannot write {path}: {said}; {_remedy(error, partial, need)}") from error
     finally:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
@@ -110,11 +113,11 @@ def _ask(path: Path) -> None:
 
 def _remedy(error: OSError, partial: Path, need: int | None) -> str:
     """Say how much a full disk lacks: `need` bytes, or more than the part that was written."""
-    if error.errno not in _FULL:
+    if not _is_full(error):
         return "check the folder and its free space"
     written, free = 0, "?"
     with suppress(OSError):
-        written = partial.stat().st_size
+        written = sum(path.stat().st_size for path in [partial, *partial.rglob("*")] if path.is_file())
     with suppress(OSError):
         found = os.statvfs(partial.parent)
         free = str(found.f_bavail * found.f_frsize + written)
@@ -125,6 +128,11 @@ def _remedy(error: OSError, partial: Path, need: int | None) -> str:
 def _sync(path: Path) -> None:
     with path.open("rb") as handle:
         os.fsync(handle.fileno())
+
+
+def _is_full(error: OSError) -> bool:
+    """Tell whether there is no room; NumPy's short writes carry no number, only words."""
+    return error.errno in _FULL or (error.errno is None and bool(_SHORT.search(str(error))))
 
 
 def sync_folder(folder: Path) -> None:

@@ -118,6 +118,8 @@ def settle(path: Path, record: Record, why: str, terms: Terms) -> Record:
     outcome, reason = outcomes.of_dead(record, why)
     born, last = record.get("born"), path.stat().st_mtime
     seconds = max(0.0, last - born) if born is not None else 0.0
+    if (now := read_record(path)).get("state") == ENDED:
+        return now  # in its own words after all
     lease = Lease(path.parent, int(path.stem), dict(record), terms)
     lease.write(state=ENDED, outcome=outcome, reason=reason, **_cost(seconds, record, is_kept=False))
     return lease.record
