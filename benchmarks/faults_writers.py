@@ -42,6 +42,10 @@ class Writer:
     write: Callable[[Path, int], None]
     may_be_absent: bool = False
 
+    def description(self, folder: Path) -> set[str | None]:
+        """Digest the file that describes a folder while it stands; of other writers nothing."""
+        return {_digest(folder / self.outputs[-1])} if self.may_be_absent else set()
+
     def state(self, folder: Path) -> State:
         """Digest what is published, by output."""
         return {name: _digest(folder / name) for name in self.outputs}

@@ -14,7 +14,7 @@ import pytest
 from dfgs.errors import BadDataError, DfgsError, DivergedError, HeldError, Preempted, SupersededError
 from dfgs.provenance import write_text
 from dfgs.runs import attempts, outcomes
-from dfgs.runs.attempts import attempt, keep, terms_of_environment
+from dfgs.runs.attempts import attempt, keep, read_attempt, terms_of_environment
 from dfgs.runs.lease import Terms, acquire, home, read_record
 
 TERMS = Terms(seconds=5, wait=0)
@@ -26,7 +26,7 @@ class OutOfMemoryError(RuntimeError):
 
 
 def record(output: Path, number: int = 1) -> dict[str, Any]:
-    return read_record(home(output) / f"{number:04d}.json")
+    return read_attempt(home(output) / f"{number:04d}.json")
 
 
 def test_a_completed_attempt_tells_who_made_what_and_at_what_cost(tmp_path: Path) -> None:
@@ -167,6 +167,16 @@ def test_a_stray_whose_successor_still_works_leaves_with_its_error(tmp_path: Pat
     with pytest.raises(SupersededError, match="attempt 1 was taken over by attempt 2"):
         write_as_a_stray()
     assert not output.exists()
+
+
+def test_the_own_words_of_an_attempt_that_lives_after_all_count(tmp_path: Path) -> None:
+    output = tmp_path / "weights"
+    path = home(output) / "0001.json"
+    with attempt("finetune", JOB, [output], TERMS):
+        attempts.settle(path, read_record(path), "no heartbeat of process 7 for 130 s")
+        assert record(output)["outcome"] == "node lost"
+        write_text(output, "made")
+    assert record(output)["outcome"] == "completed"
 
 
 def _elsewhere(output: Path) -> None:

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ import torch
 from dfgs import cli
 from dfgs.cli.options import find_device
 from dfgs.drawn.world import DomainSpec, digest_domain
-from dfgs.errors import EXIT_PREEMPTED, Preempted
+from dfgs.errors import EXIT_PREEMPTED, EXIT_SUPERSEDED, Preempted, SupersededError
 from dfgs.provenance import read_json
+from dfgs.runs.cells import OUTPUTS
+from dfgs.runs.lease import Lease, Terms, acquire, home
 
 Main = Callable[..., int]
 THREADS = """
@@ -75,6 +78,59 @@ def test_a_preempted_job_leaves_with_the_reserved_status(
     monkeypatch.setattr(cli, "cli", leave)
     assert main("finetune") == EXIT_PREEMPTED == 75
     assert capsys.readouterr().err == "preempted: SIGTERM, state kept at step 7\n"
+
+
+def test_a_superseded_job_leaves_with_a_status_of_its_own(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def leave(prog_name: str) -> None:
+        raise SupersededError("attempt 1 was taken over by attempt 2")
+
+    monkeypatch.setattr(cli, "cli", leave)
+    assert main("finetune") == EXIT_SUPERSEDED == 76
+    assert capsys.readouterr().err == "superseded: attempt 1 was taken over by attempt 2\n"
+
+
+def test_a_stage_whose_outputs_are_held_leaves_in_one_line_and_else_is_recorded(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DFGS_LEASE_WAIT", "0")
+    spec = {"seed": 1, "gap": 0.1, "cameras": 2, "train_identities": 2, "test_identities": 2, "images_per_camera": 1}
+    job = json.dumps(spec | {"family": 2, "distractors": 1, "junk": 1})
+    folder, manifest = tmp_path / "results" / "worlds" / "w", tmp_path / "results" / "worlds" / "w.json"
+    lease = acquire(home(manifest), {"stage": "draw", "job": "j", "outputs": [str(manifest)]}, Terms())
+    assert isinstance(lease, Lease)
+    assert main("draw", "--job", job, folder, manifest) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {manifest} is being made by process {os.getpid()} on ")
+    assert said.count("\n") == 1
+    assert not folder.exists()
+    lease.write(state="ended", outcome="bug")
+    assert main("draw", "--job", job, folder, manifest) == 0
+    record = read_json(tmp_path / "results" / "attempts" / "worlds" / "w.json" / "0002.json")
+    assert (record["stage"], record["outcome"]) == ("draw", "completed")
+    assert record["outputs"] == [str(manifest), str(folder)]
+
+
+@pytest.mark.parametrize("command", ["draw", "pretrain", "learn-prompts", "finetune", "embed", "score-trial"])
+def test_every_stage_holds_all_files_that_it_is_told_to_write(
+    main: Main, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    held: list[tuple[str, set[str]]] = []
+
+    @contextmanager
+    def look(stage: str, job: object, outputs: list[Path]) -> Iterator[bool]:
+        held.append((stage, {path.name for path in outputs}))
+        yield False
+
+    monkeypatch.setattr("dfgs.runs.attempts.attempt", look)
+    stage = {"learn-prompts": "learn_prompts", "score-trial": "score"}.get(command, command)
+    inputs = {"finetune": ["prompts"], "score-trial": ["index"]}.get(command, [])
+    outputs = [Path(path).name.replace("{cell}", "x") for path in OUTPUTS[stage]]
+    if command == "draw":
+        outputs = ["x", *outputs]
+    assert main(command, "--job", "{}", *inputs, *(tmp_path / name for name in outputs)) == 0
+    assert held == [(stage, set(outputs))]
 
 
 def test_cuda_where_there_is_none_is_one_line(

@@ -19,7 +19,7 @@ from dfgs.grid import Grid
 from dfgs.provenance import write_text
 from dfgs.runs import plan as plan_module
 from dfgs.runs import status
-from dfgs.runs.attempts import alike, attempt
+from dfgs.runs.attempts import alike, attempt, read_attempt
 from dfgs.runs.cells import OUTPUTS, RULES, Cell, cells_of
 from dfgs.runs.given import read_given
 from dfgs.runs.lease import Terms, read_record
@@ -132,7 +132,7 @@ def test_a_record_left_open_is_settled_once_its_process_is_gone_and_only_then(gr
     assert read_record(path)["state"] == "running"
     path.write_text(json.dumps({**record, "state": "running", "holder": {**record["holder"], "started": 1}}))
     assert attempts_of(cell, results, TERMS)[0]["outcome"] == "killed"
-    assert read_record(path)["outcome"] == "killed"
+    assert read_attempt(path)["outcome"] == "killed"
 
 
 def test_a_plan_takes_the_mean_of_the_most_similar_attempts(grid: Grid) -> None:

@@ -1,9 +1,13 @@
 """Files appear whole or not at all; digests depend on content only; commit and versions are known."""
 
+import errno
 import hashlib
 import json
+import os
 import re
+import stat
 import subprocess
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +20,11 @@ from dfgs.provenance import (
     commit,
     digest_file,
     digest_json,
+    guarded,
     read_json,
     versions,
     whole_file,
+    whole_folder,
     write_json,
     write_text,
 )
@@ -49,6 +55,78 @@ def test_a_failure_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> N
     with pytest.raises(RuntimeError, match="killed"):
         fail()
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("numbers.txt", "old")]
+
+
+def test_file_and_folder_are_synced_around_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def note_sync(handle: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        sync(handle)
+
+    def note_replace(self: Path, target: Path) -> Path:
+        calls.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    with guarded(lambda path: calls.append(f"asked for {path.name}")):
+        write_text(tmp_path / "x", "new")
+    assert calls == ["file", "asked for x", "rename", "asked for x", "folder"]
+
+
+def test_a_guard_holds_in_every_thread_and_only_within_its_block(tmp_path: Path) -> None:
+    asked: list[Path] = []
+    with guarded(asked.append):
+        thread = threading.Thread(target=write_text, args=(tmp_path / "x", "new"))
+        thread.start()
+        thread.join()
+    assert asked == [tmp_path / "x"] * 2
+    write_text(tmp_path / "y", "new")
+    assert len(asked) == 2
+
+
+def test_a_full_disk_tells_what_is_needed_and_what_is_free(tmp_path: Path) -> None:
+    def write(error: OSError, need: int | None) -> None:
+        with whole_file(tmp_path / "x", need) as partial:
+            partial.write_bytes(b"12345")
+            raise error
+
+    def fail(error: OSError, need: int | None) -> str:
+        with pytest.raises(DfgsError) as caught:
+            write(error, need)
+        return str(caught.value)
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert re.fullmatch(
+        rf"cannot write {tmp_path}/x: No .* device; it needs 99 bytes and \d+ are free .*", fail(full, 99)
+    )
+    assert "; it needs more than 5 bytes and " in fail(full, None)
+    assert "No space left on device; it needs more than 5 " in fail(OSError("900 requested and 5 written"), None)
+    assert fail(OSError(errno.EIO, "Input/output error"), 99).endswith("error; check the folder and its free space")
+
+
+def test_a_folder_appears_whole_and_its_description_goes_before_the_earlier_one(tmp_path: Path) -> None:
+    folder, manifest = tmp_path / "world", tmp_path / "world.json"
+    for version in ("one", "two"):
+        with whole_folder(folder, manifest) as partial:
+            (partial / "deep").mkdir(parents=True)
+            (partial / "deep" / version).touch()
+            assert manifest.exists() == (version == "two")
+        assert not manifest.exists()
+        manifest.touch()
+        assert [path.name for path in folder.rglob("*")] == ["deep", version]
+
+    def fail() -> None:
+        with whole_folder(folder, manifest) as partial:
+            partial.mkdir()
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fail()
+    assert manifest.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["world", "world.json"]
 
 
 def test_a_folder_that_cannot_be_written_is_named_in_one_line(tmp_path: Path) -> None:

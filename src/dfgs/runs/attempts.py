@@ -1,5 +1,6 @@
 """Every attempt at a stage: it holds its outputs, and leaves a record of how it ended and what it cost."""
 
+import json
 import logging
 import os
 import resource
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dfgs.errors import DfgsError, SupersededError
-from dfgs.provenance import commit, digest_json, guarded
+from dfgs.provenance import commit, digest_json, guarded, unguarded_file
 from dfgs.runs import outcomes, slurm
 from dfgs.runs.holders import describe
 from dfgs.runs.lease import (
@@ -29,7 +30,7 @@ from dfgs.runs.lease import (
 
 log = logging.getLogger(__name__)
 LEASE_VARIABLE, WAIT_VARIABLE = "DFGS_LEASE_SECONDS", "DFGS_LEASE_WAIT"
-ENDED = "ended"
+ENDED, SETTLED = "ended", ".settled.json"
 
 
 class _Clock:
@@ -62,16 +63,10 @@ def attempt(stage: str, job: dict[str, Any], outputs: list[Path], terms: Terms |
         log.info("%s is there already: made by %s meanwhile", outputs[0], describe(found["holder"]))
         yield False
         return
-    _settle_earlier(found)
-    clear_leftovers(outputs)
     earlier, _current = _current, _Clock(found)
     clock = _current
-    found.write(
-        born=found.path.stat().st_mtime,
-        gpus=_gpus(),
-        queue_seconds=slurm.queue_seconds(found.record["holder"]["slurm_job"]),
-    )
     try:
+        _begin(found, outputs)
         with found.beating(), guarded(found.check):
             yield True
             _check_outputs(outputs)
@@ -113,24 +108,41 @@ def terms_of_environment() -> Terms:
     return Terms(**given)
 
 
-def settle(path: Path, record: Record, why: str, terms: Terms) -> Record:
-    """Close the record that a dead attempt has left open with what can be known of its end, and return it."""
+def settle(path: Path, record: Record, why: str) -> Record:
+    """Close the record that a dead attempt has left open with what can be known of its end, and return it.
+
+    The closing lies beside the record: should the attempt live after all, its own words count.
+    """
     outcome, reason = outcomes.of_dead(record, why)
-    born, last = record.get("born"), path.stat().st_mtime
-    seconds = max(0.0, last - born) if born is not None else 0.0
-    if (now := read_record(path)).get("state") == ENDED:
-        return now  # in its own words after all
-    lease = Lease(path.parent, int(path.stem), dict(record), terms)
-    lease.write(state=ENDED, outcome=outcome, reason=reason, **_cost(seconds, record, is_kept=False))
-    return lease.record
+    seconds = max(0.0, path.stat().st_mtime - float(record.get("born", path.stat().st_mtime)))
+    closed = {**record, "state": ENDED, "outcome": outcome, "reason": reason, **_cost(seconds, record, is_kept=False)}
+    with unguarded_file(path.with_suffix(SETTLED)) as partial:
+        partial.write_text(json.dumps(closed, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return closed
+
+
+def read_attempt(path: Path) -> Record:
+    """Read an attempt's record; where it was left open, what was found out about it later."""
+    record = read_record(path)
+    if record.get("state") != RUNNING:
+        return record
+    return read_record(path.with_suffix(SETTLED)) or record
+
+
+def _begin(lease: Lease, outputs: list[Path]) -> None:
+    """Clear up after the attempt before this one, and note what is known from the start."""
+    _settle_earlier(lease)
+    clear_leftovers(outputs)
+    waited = slurm.queue_seconds(lease.record["holder"]["slurm_job"])
+    lease.write(born=lease.path.stat().st_mtime, gpus=_gpus(), queue_seconds=waited)
 
 
 def _settle_earlier(lease: Lease) -> None:
     path = lease.folder / f"{lease.token - 1:04d}.json"
-    record = read_record(path)
+    record = read_attempt(path)
     if record.get("state") == RUNNING:
         log.info("taking over %s: %s", lease.record["outputs"][0], lease.record["took_over"])
-        settle(path, record, lease.record["took_over"], lease.terms)
+        settle(path, record, lease.record["took_over"])
 
 
 def _check_outputs(outputs: list[Path]) -> None:
@@ -150,7 +162,7 @@ def _end(clock: _Clock, outcome: str, reason: str) -> None:
     """Write the attempt's end; what stands in the way of that is told and hides no other error."""
     memory = {"peak_bytes": _peak_bytes(), "gpu_peak_bytes": _gpu_peak_bytes()}
     record = clock.lease.record
-    record["gpus"] = max(record["gpus"], int(_torch_with_gpu() is not None))
+    record["gpus"] = max(record.get("gpus", 0), int(_torch_with_gpu() is not None))
     cost = _cost(clock.seconds, record, is_kept=outcome == outcomes.COMPLETED)
     try:
         clock.lease.write(state=ENDED, outcome=outcome, reason=reason, **cost, **memory)

@@ -11,9 +11,9 @@ from typing import Any
 
 from dfgs.provenance import write_text
 from dfgs.runs import outcomes
-from dfgs.runs.attempts import settle
+from dfgs.runs.attempts import read_attempt, settle
 from dfgs.runs.cells import OUTPUTS, Cell
-from dfgs.runs.lease import NUMBER, RUNNING, Record, Terms, read_record, reason_to_take
+from dfgs.runs.lease import NUMBER, RUNNING, Record, Terms, reason_to_take
 
 COLUMNS = (
     "stage",
@@ -51,7 +51,8 @@ def read_attempts(results: Path, terms: Terms) -> list[Row]:
 
 def attempts_of(cell: Cell, results: Path, terms: Terms) -> list[Row]:
     """Read the attempts at one cell, in their order."""
-    return [row for path in sorted(cell.attempts(results).glob("*.json")) for row in _rows(path, results, terms)]
+    paths = sorted(cell.attempts(results).glob("*.json"))
+    return [row for path in paths if NUMBER.fullmatch(path.name) for row in _rows(path, results, terms)]
 
 
 def write_ledger(rows: Iterable[Row], path: Path) -> None:
@@ -123,7 +124,7 @@ def _completed(rows: list[Row]) -> list[Row]:
 
 
 def _rows(path: Path, results: Path, terms: Terms) -> list[Row]:
-    record = read_record(path)
+    record = read_attempt(path)
     if not record:
         return []  # its writer has just begun
     if record.get("state") == RUNNING:
@@ -136,7 +137,7 @@ def _resolved(path: Path, record: Record, terms: Terms) -> Record:
     if why is None:
         return {**record, "outcome": RUNNING, "seconds": _seconds(path, record)}
     if not why.startswith("no heartbeat"):
-        return settle(path, record, why, terms)
+        return settle(path, record, why)
     outcome, reason = outcomes.of_dead(record, why)
     seconds = _seconds(path, record)
     return {**record, "outcome": outcome, "reason": reason, "seconds": seconds, "wasted_seconds": seconds}
