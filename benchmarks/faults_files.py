@@ -333,7 +333,8 @@ def strays(rounds: int, tally: Tally) -> None:
                         write_bytes(output, text.encode())
 
             stray = in_child(lambda compute=compute: compute("stray", 0.5))
-            time.sleep(0.1 + 0.3 * float(rng.random()))
+            _wait_for(home(output) / "0001.json")  # else the other one would be first, and no stray
+            time.sleep(0.4 * float(rng.random()))
             os.kill(stray, signal.SIGSTOP)
             winner = in_child(lambda compute=compute: compute("winner", 0.3))
             has_ended = bool(rng.random() < 0.5)
@@ -351,6 +352,41 @@ def strays(rounds: int, tally: Tally) -> None:
                 tally.faults.append(f"stray: ended {lost}, recorded {told}; winner ended {won}; {output.read_text()}")
 
 
+def strays_in_the_window(rounds: int, tally: Tally) -> None:
+    """Stop a holder between its last question and its rename, let another one publish, wake the first."""
+    terms = Terms(seconds=0.4, wait=20.0)
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as name:
+            output = Path(name, "results/runs/a/weights")
+
+            def compute(text: str, is_stray: bool, output: Path = output) -> None:
+                with attempt("finetune", {"text": text}, [output], terms):
+                    if is_stray:
+                        _stop_before_renaming_to(output)
+                    write_bytes(output, text.encode())
+
+            stray = in_child(lambda compute=compute: compute("stray", True))
+            os.waitpid(stray, os.WUNTRACED)
+            won = outcome(in_child(lambda compute=compute: compute("winner", False)))[0]
+            os.kill(stray, signal.SIGCONT)
+            lost = outcome(stray)[0]
+            tally.add("strays stopped between question and rename")
+            tally.add("strays that published", int(output.read_text() != "winner"))
+            if (won, lost, output.read_text()) != (0, EXIT_SUPERSEDED, "winner"):
+                tally.faults.append(f"stray in the window: ended {lost}; winner ended {won}; {output.read_text()}")
+
+
+def _stop_before_renaming_to(output: Path) -> None:
+    real = Path.replace
+
+    def stop(self: Path, target: Path) -> Path:
+        if target == output:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return real(self, target)
+
+    Path.replace = stop  # type: ignore[method-assign]
+
+
 def _wait_for(path: Path) -> None:
     until = time.monotonic() + 20
     while not path.exists() and time.monotonic() < until:
@@ -365,6 +401,7 @@ def campaign(trials: int, rounds: int, stray_rounds: int) -> Tally:
     full_disks(tally)
     launches(rounds, tally)
     strays(stray_rounds, tally)
+    strays_in_the_window(stray_rounds, tally)
     return tally
 
 

@@ -59,6 +59,7 @@ def test_of_two_launches_at_once_one_computes_and_the_other_waits_or_leaves(file
 def test_a_holder_that_slept_through_its_lease_publishes_nothing(files: Any) -> None:
     tally = files.Tally({"strays that published": 0})
     files.strays(2, tally)
+    files.strays_in_the_window(2, tally)
     assert tally.faults == []
     assert tally.counts["strays that published"] == 0
 

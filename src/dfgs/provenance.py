@@ -72,7 +72,13 @@ def whole_folder(path: Path, described_by: Path) -> Iterator[Path]:
         earlier = path.with_name(f".{path.name}.{os.getpid()}-earlier.part")
         if path.exists():
             path.replace(earlier)
-        partial.replace(path)
+        try:
+            partial.replace(path)
+        except FileNotFoundError:
+            if earlier.exists():
+                earlier.replace(path)
+            _ask(path)
+            raise
         _ask(path)
         sync_folder(path.parent)
         shutil.rmtree(earlier, ignore_errors=True)
@@ -82,9 +88,13 @@ def whole_folder(path: Path, described_by: Path) -> Iterator[Path]:
 def _whole(path: Path, need: int | None, ask: Callable[[Path], None]) -> Iterator[Path]:
     with _publishing(path, need) as partial:
         yield partial
-        _sync(partial)
-        ask(path)
-        partial.replace(path)  # nothing between the question and the rename
+        try:
+            _sync(partial)
+            ask(path)
+            partial.replace(path)  # nothing between the question and the rename
+        except FileNotFoundError:
+            ask(path)  # who takes a job over clears its temporary files away
+            raise
         ask(path)
         sync_folder(path.parent)
 

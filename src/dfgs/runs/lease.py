@@ -14,10 +14,14 @@ Guaranteed: whatever ends, sleeps or is cut off, tokens rise by one and the outp
 was taken over and goes on) finds a higher token than its own when it asks, which `provenance.whole_file` does right
 before each rename, with no other call in between, and once more right after it.
 
-What remains: a stray that is stopped exactly between question and rename, is taken over meanwhile, and wakes when the
-new holder has published that file. Where nobody but the heartbeat tells of its death it must sleep there for all of
-`Terms.seconds`, since the question has renewed its lease. Even then the file is whole and of the same job, no other
-file follows it, and the question after the rename ends the stray with `SupersededError`.
+A stray that was stopped exactly between question and rename finds its temporary file gone when it wakes: who takes
+over removes those of the outputs before it computes anything (`clear_leftovers`). So no file of a stray ever replaces
+one that its successor has published.
+
+What remains: files that are no declared output of the stage, whose temporary files nobody else may remove, and a drawn
+world's folder. There a stray has to be stopped between two neighbouring calls for all of `Terms.seconds`, since the
+question has renewed its lease. What it then replaces is replaced whole, by the same job's, and the question after the
+rename ends it with `SupersededError` before it publishes anything else.
 """
 
 import errno
