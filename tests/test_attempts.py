@@ -169,6 +169,14 @@ def test_a_stray_whose_successor_still_works_leaves_with_its_error(tmp_path: Pat
     assert not output.exists()
 
 
+def test_a_job_that_is_launched_again_later_computes_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        with attempt("finetune", JOB, [tmp_path / "weights"], TERMS) as is_needed:
+            assert is_needed
+            write_text(tmp_path / "weights", "made")
+    assert record(tmp_path / "weights", 2)["outcome"] == "completed"
+
+
 def test_the_own_words_of_an_attempt_that_lives_after_all_count(tmp_path: Path) -> None:
     output = tmp_path / "weights"
     path = home(output) / "0001.json"

@@ -14,7 +14,7 @@ import pytest
 from dfgs.errors import DfgsError, HeldError, SupersededError
 from dfgs.provenance import guarded, write_text
 from dfgs.runs import lease as lease_module
-from dfgs.runs.holders import describe, is_dead_here, myself
+from dfgs.runs.holders import _started, describe, is_dead_here, myself
 from dfgs.runs.lease import (
     Lease,
     Record,
@@ -96,10 +96,13 @@ def test_a_holder_that_was_killed_on_this_machine_is_taken_over_at_once(tmp_path
 
 
 def test_a_killed_holder_that_nobody_has_waited_for_and_a_reused_process_id_count_as_dead() -> None:
-    child = in_child(lambda: None)
-    time.sleep(0.2)
-    assert is_dead_here(myself() | {"pid": child})
+    child = in_child(lambda: time.sleep(0.3))
+    holder = myself() | {"pid": child, "started": _started(child)}
+    assert not is_dead_here(holder)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert is_dead_here(holder)
     os.waitpid(child, 0)
+    assert is_dead_here(holder)
     assert not is_dead_here(myself())
     assert is_dead_here(myself() | {"started": 1})
     assert not is_dead_here(myself() | {"place": "another boot", "started": 1})

@@ -57,6 +57,12 @@ def test_the_cells_are_the_jobs_of_the_workflow(grid: Grid) -> None:
     cells = cells_of(grid)
     counts = {rule: sum(cell.rule == rule for cell in cells) for rule in RULES}
     assert counts == {"draw": 2, "pretrain": 1, "learn_prompts": 4, "finetune": 8, "embed": 9, "score": 9}
+    needs = {cell.key: cell.needs for cell in cells}
+    assert needs["learn_prompts", "ab/tiny/s1"] == (("draw", "drawn-a"), ("draw", "drawn-b"), ("pretrain", "small"))
+    assert needs["finetune", "a/tiny/pk/s1"] == (("learn_prompts", "a/tiny/s1"),)
+    assert ("finetune", "a/tiny/pk/s1") in needs["embed", "a/tiny/pk/s1"]
+    assert all(rule != "finetune" for rule, _ in needs["embed", "a/tiny/zero-shot/s0"])
+    assert needs["score", "a/tiny/pk/s1"] == (("embed", "a/tiny/pk/s1"),)
     keys = [cell.key for cell in cells]
     assert len(set(keys)) == len(keys)
     for number, cell in enumerate(cells):
@@ -117,6 +123,8 @@ def test_two_attempts_that_overlapped_and_both_completed_do_not_add_up(grid: Gri
         path.write_text(json.dumps({**read_record(path), "born": 100.0 + number, "seconds": 50.0}))
     found = audit([cell], results, TERMS)
     assert found.faults == [f"score {cell.name}: attempts 1 and 2 ran at the same time and both completed"]
+    path.write_text(json.dumps({**read_record(path), "outcome": "superseded"}))
+    assert audit([cell], results, TERMS).faults == []
 
 
 def test_a_record_left_open_is_settled_once_its_process_is_gone_and_only_then(grid: Grid, tmp_path: Path) -> None:

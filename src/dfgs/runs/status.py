@@ -48,7 +48,7 @@ def _progress(cell: Cell, results: Path) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - TAIL))
-            lines = file.read().decode("utf-8", errors="replace").replace("\r", "\n").splitlines()
+            lines = file.read().decode("utf-8", errors="replace").splitlines()  # a bar ends its lines with \r
     except OSError:
         return ""
     written = [line.strip() for line in lines if line.strip()]
