@@ -13,7 +13,7 @@ import pytest
 
 from dfgs.errors import BadDataError, DfgsError, DivergedError, HeldError, Preempted, SupersededError
 from dfgs.provenance import write_text
-from dfgs.runs import attempts, outcomes
+from dfgs.runs import attempts, outcomes, slurm
 from dfgs.runs.attempts import attempt, keep, read_attempt, terms_of_environment
 from dfgs.runs.lease import Terms, acquire, home, read_record
 
@@ -142,6 +142,26 @@ def test_the_kernel_log_and_silence_tell_the_rest(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(outcomes, "_was_killed_for_memory", lambda pid: pid == 77)
     assert outcomes.of_dead(holder, "process 77 is gone")[0] == "out of memory"
     assert outcomes.of_dead(holder, "no heartbeat of process 77 for 130 s")[0] == "node lost"
+
+
+def test_the_wait_in_the_queue_is_from_submission_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = "SubmitTime=2026-11-22T10:00:00 EligibleTime=2026-11-22T10:00:01 StartTime=2026-11-22T10:02:30"
+    monkeypatch.setattr("dfgs.runs.slurm._ask", lambda *command: f"JobId=7 JobState=RUNNING {times}")
+    assert slurm.queue_seconds("7") == 150
+    assert slurm.queue_seconds(None) is None
+    monkeypatch.setattr("dfgs.runs.slurm._ask", lambda *command: None)
+    assert slurm.queue_seconds("7") is None
+
+
+def test_a_process_that_the_kernel_killed_for_memory_is_found_in_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "dmesg"
+    program.write_text("#!/bin/sh\necho '[1] Out of memory: Killed process 77 (python) total-vm:9kB'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    assert outcomes.of_dead({"holder": {"pid": 77}}, "process 77 is gone")[0] == "out of memory"
+    assert outcomes.of_dead({"holder": {"pid": 7}}, "process 7 is gone")[0] == "killed"
 
 
 def test_a_stray_whose_work_another_has_completed_leaves_in_peace_and_says_so(tmp_path: Path) -> None:

@@ -129,6 +129,20 @@ def test_a_folder_appears_whole_and_its_description_goes_before_the_earlier_one(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["world", "world.json"]
 
 
+def test_a_folder_whose_new_one_was_cleared_away_meanwhile_comes_back(tmp_path: Path) -> None:
+    folder = tmp_path / "world"
+    folder.mkdir()
+    (folder / "earlier").touch()
+
+    def write() -> None:
+        with whole_folder(folder, tmp_path / "world.json"):
+            pass  # as if somebody had removed the temporary folder
+
+    with pytest.raises(DfgsError, match=r"cannot write .*world: No such file or directory"):
+        write()
+    assert [path.name for path in tmp_path.rglob("*")] == ["world", "earlier"]
+
+
 def test_a_folder_that_cannot_be_written_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DfgsError, match=r"^cannot write .*file/numbers\.json: [^\n]+; check the folder") as caught:
