@@ -10,12 +10,12 @@ from pathlib import Path
 import PIL
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dfgs.errors import DfgsError
 from dfgs.images import DECODED, image_bytes
-from dfgs.provenance import digest_bytes, digest_json, whole_file
+from dfgs.provenance import digest_bytes, digest_json, write_bytes
 
 VERSION = 1
 """Of the pixels that `dfgs.data.decode` gives for an image; a higher one leaves aside what was kept before."""
@@ -66,7 +66,6 @@ def _read(file: Path) -> Tensor | None:
 def _keep(images: Tensor, file: Path) -> None:
     """Write images for other processes; where that cannot be, they decode for themselves."""
     try:
-        with whole_file(file) as partial:
-            save_file({"images": images}, partial, metadata={"digest": digest_bytes(images.numpy().tobytes())})
+        write_bytes(file, save({"images": images}, metadata={"digest": digest_bytes(images.numpy().tobytes())}))
     except DfgsError as error:
         log.info("decoded images are not kept: %s", error)
