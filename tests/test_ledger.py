@@ -288,7 +288,7 @@ def test_the_commands_plan_tell_and_audit(tmp_path: Path, monkeypatch: pytest.Mo
     told = run.invoke(cli, ["plan", "--slots", "3"], catch_exceptions=False).output
     assert "finetune          30      0     30" in told
     assert "At 3 slots: " in told
-    assert "Experiment main: 6 pairs" in told
+    assert "Experiment main: 6 pairs of trainings (2 sources × 3 seeds)" in told
     assert run.invoke(cli, ["status"]).output.endswith("102 planned = 0 done + 0 failed + 0 running + 102 to do\n")
     audited = run.invoke(cli, ["ledger"])
     assert (audited.exit_code, audited.output) == (0, "102 planned = 0 done + 0 failed + 0 running + 102 to do\n")

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from dfgs.config import Config
 from dfgs.grid import Grid
-from dfgs.results import REFERENCE
 from dfgs.runs.cells import RULES, Cell, Key, cells_of
 from dfgs.runs.rates import Cost, Rates, size
-from dfgs.stats.verdict import resolvable
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +94,7 @@ def _dependencies(cells: list[Cell]) -> tuple[dict[Key, int], dict[Key, list[Key
 
 def told(plan: Plan, config: Config, slots: Iterable[int]) -> Iterator[str]:
     """Tell a plan, line by line."""
+    grid = Grid(config)
     yield from _jobs(plan)
     yield "Tables, figures and the report come on top: local jobs of seconds."
     if plan.unknown:
@@ -110,7 +109,7 @@ def told(plan: Plan, config: Config, slots: Iterable[int]) -> Iterator[str]:
             yield f"At {number} slot{'s' * (number > 1)}: {least}{finish(plan, number) / 3600:.2f} hours."
     yield _disk(plan)
     for name in config.run:
-        yield f"Experiment {name}: {_resolvable(config, name)}."
+        yield f"Experiment {name}: {'; '.join(grid.resolvable(name))}."
 
 
 def _jobs(plan: Plan) -> Iterator[str]:
@@ -132,12 +131,3 @@ def _disk(plan: Plan) -> str:
     said = f"Disk: {rest / 1e9:.2f} GB, and {features / 1e9:.2f} GB of features (none with the target `lean`)"
     missing = len(plan.sizes) - len(known)
     return said + (f"; {missing} jobs leave files whose size is not known." if missing else ".")
-
-
-def _resolvable(config: Config, name: str) -> str:
-    """Tell what an experiment can resolve, every sampler against the first one."""
-    experiment = config.experiments[name]
-    compared = len([sampler for sampler in experiment.samplers if sampler != REFERENCE]) - 1
-    if compared < 1:
-        return "one sampler alone, nothing to compare"
-    return resolvable(len(experiment.sources) * len(experiment.seeds), compared)
