@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from dfgs.cli import cli
 from dfgs.config import Config
+from dfgs.config.files import read_given
 from dfgs.errors import BadDataError, DfgsError
 from dfgs.grid import Grid
 from dfgs.provenance import write_text
@@ -21,7 +22,6 @@ from dfgs.runs import plan as plan_module
 from dfgs.runs import status
 from dfgs.runs.attempts import alike, attempt, read_attempt
 from dfgs.runs.cells import OUTPUTS, RULES, Cell, cells_of
-from dfgs.runs.given import read_given
 from dfgs.runs.lease import Terms, read_record
 from dfgs.runs.ledger import COLUMNS, attempts_of, audit, read_attempts, write_ledger
 from dfgs.runs.rates import SHIPPED, Rates

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dfgs.config import Config
-from dfgs.config.files import read_config
+from dfgs.config.files import read_given
 from dfgs.errors import DfgsError
 from dfgs.grid import Grid
 from test_grid import changed, jobs
@@ -98,8 +98,8 @@ def test_what_a_grid_can_decide_is_said_before_it_runs(values: Values) -> None:
 
 
 def test_the_default_grid_cannot_decide_its_contrasts_and_the_ready_one_can() -> None:
-    default = Grid(Config.parse(read_config(CONFIGS / "config.yaml"), on_disk=False))
-    ready = Grid(Config.parse(read_config(CONFIGS / "verdict.yaml"), on_disk=False))
+    default = Grid(read_given([], on_disk=False))
+    ready = Grid(read_given([CONFIGS / "verdict.yaml"], on_disk=False))
     assert default.resolvable("main")[1].startswith("cannot call anything better or worse")
     assert ready.resolvable("verdict")[1].startswith("finds with 80 % power")
     assert set(default.trials("main")) < set(ready.trials("verdict"))
@@ -110,8 +110,8 @@ def test_the_default_grid_cannot_decide_its_contrasts_and_the_ready_one_can() ->
 
 @pytest.mark.parametrize("name", ["ablation", "released"])
 def test_ready_grids_at_the_drawn_scale_share_what_they_can_with_the_default(name: str) -> None:
-    default = Grid(Config.parse(read_config(CONFIGS / "config.yaml"), on_disk=False))
-    ready = Grid(Config.parse(read_config(CONFIGS / f"{name}.yaml"), on_disk=False))
+    default = Grid(read_given([], on_disk=False))
+    ready = Grid(read_given([CONFIGS / f"{name}.yaml"], on_disk=False))
     shared = set(default.all_trials()) & set(ready.all_trials())
     assert {trial.sampler for trial in shared} >= {"pk", "gs", "dfgs-image", "dfgs-text"}
     assert all(default.finetune_job(trial) == ready.finetune_job(trial) for trial in shared)
@@ -134,15 +134,3 @@ def test_a_printed_cell_needs_one_source_that_its_target_is_new_to(values: Value
     values["models"]["other"] = values["models"]["tiny"]
     planned(values, models=["tiny", "other"], published=repeats)
     assert refusal(values) == "published: 2 models; a printed table has one, split them"
-
-
-def test_a_configuration_file_is_laid_over_the_default_beside_it(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("run: [a]\nmodels: {x: {size: 1, depth: 2}}\n")
-    (tmp_path / "mine.yaml").write_text("run: [b]\nmodels: {x: {size: 3}}\n")
-    assert read_config(tmp_path / "mine.yaml") == {"run": ["b"], "models": {"x": {"size": 3, "depth": 2}}}
-    (tmp_path / "mine.yaml").write_text("[1")
-    with pytest.raises(DfgsError, match=r"cannot read .*mine.yaml: while parsing"):
-        read_config(tmp_path / "mine.yaml")
-    (tmp_path / "mine.yaml").write_text("run")
-    with pytest.raises(DfgsError, match=r"mine.yaml: expected a map of keys"):
-        read_config(tmp_path / "mine.yaml")

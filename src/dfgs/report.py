@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from dfgs.audit.tables import audit_table
-from dfgs.config import FRESH, Config
-from dfgs.config.files import read_config
+from dfgs.config import FRESH
+from dfgs.config.files import read_given
 from dfgs.datasets import open_dataset
 from dfgs.errors import DfgsError
 from dfgs.feature_sets import is_drawn_world
@@ -80,7 +80,7 @@ def paper_tables(config: Path, published: Path, results: Path) -> list[str]:
 
     Ours are read from `results` where they have run. Raises `DfgsError` if no experiment that runs repeats one.
     """
-    grid, printed = Grid(Config.parse(read_config(config), on_disk=False)), read_published(published)
+    grid, printed = Grid(read_given([config], on_disk=False)), read_published(published)
     repeats = [name for name in grid.config.run if grid.config.experiments[name].published is not None]
     if not repeats:
         raise DfgsError(f"{config}: no experiment that runs has a key `published`; try config/protocol-1.yaml")

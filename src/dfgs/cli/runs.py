@@ -24,8 +24,8 @@ def plan(files: tuple[Path, ...], settings: tuple[str, ...], results: Path, slot
     CONFIG files are laid over config/config.yaml as by `--configfile`. Hours come from a ledger of the same kind of
     jobs, else from the package's own figures, else they are not known.
     """
+    from dfgs.config.files import read_given
     from dfgs.runs.attempts import terms_of_environment
-    from dfgs.runs.given import read_given
     from dfgs.runs.ledger import read_attempts
     from dfgs.runs.plan import make_plan, told
     from dfgs.runs.rates import Rates
@@ -45,8 +45,8 @@ def plan(files: tuple[Path, ...], settings: tuple[str, ...], results: Path, slot
 @results_option
 def status(files: tuple[Path, ...], settings: tuple[str, ...], results: Path) -> None:
     """Tell how far a grid is, from its files alone: done, running, failed and to do; needs no SLURM."""
+    from dfgs.config.files import read_given
     from dfgs.runs.attempts import terms_of_environment
-    from dfgs.runs.given import read_given
     from dfgs.runs.status import told
 
     for line in told(read_given(files, settings), results, terms_of_environment()):
@@ -63,10 +63,10 @@ def ledger(files: tuple[Path, ...], settings: tuple[str, ...], results: Path, no
 
     planned = done + failed + running + to do, each failure with its reason.
     """
+    from dfgs.config.files import read_given
     from dfgs.grid import Grid
     from dfgs.runs.attempts import terms_of_environment
     from dfgs.runs.cells import cells_of
-    from dfgs.runs.given import read_given
     from dfgs.runs.ledger import audit, read_attempts, write_ledger
 
     terms = terms_of_environment()

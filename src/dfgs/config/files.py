@@ -1,29 +1,49 @@
-"""A configuration file as Snakemake would read it: laid over `config.yaml` beside it."""
+"""The configuration that a command line names: as Snakemake would read it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dfgs.bases import lay_over
+from dfgs.config import Config
 from dfgs.errors import DfgsError
+from dfgs.provenance import PACKAGE_ROOT
 
-DEFAULT = "config.yaml"
+DEFAULT = PACKAGE_ROOT / "config" / "config.yaml"
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a configuration and lay it over `config.yaml` in its folder: maps are merged, all else is replaced.
+def read_given(files: Sequence[Path], settings: Sequence[str] = (), on_disk: bool = True) -> Config:
+    """Lay `files`, in order, over the checkout's default configuration, then `settings` (`key=value`, YAML).
 
-    Raises `DfgsError` that names a file that is missing or no map of keys.
+    Maps are merged, all else is replaced, as by `--configfile` and `--config`. Raises `DfgsError` for a file that is
+    missing or holds no map, a setting without `=`, and what `Config.parse` refuses (`on_disk` is its own).
     """
-    return dict(lay_over(_read(path.with_name(DEFAULT)), _read(path)))
+    values: dict[str, Any] = {}
+    for path in (DEFAULT, *files):
+        values = lay_over(values, _read(path))
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise DfgsError(f"--config {text!r}: expected key=value, as in run='[main]'")
+        values = lay_over(values, {key: _parse(f"--config {key}", value)})
+    return Config.parse(values, on_disk)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DfgsError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DfgsError(f"cannot read the configuration {path}: {error}") from error
+    values = _parse(f"the configuration {path}", text)
     if not isinstance(values, dict):
-        raise DfgsError(f"{path}: expected a map of keys as in config/config.yaml")
+        raise DfgsError(f"the configuration {path} holds no map of keys; see config/README.md")
     return values
+
+
+def _parse(where: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DfgsError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
