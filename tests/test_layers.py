@@ -31,7 +31,20 @@ LAYERS: tuple[frozenset[str], ...] = (
             "runs",
         }
     ),
-    frozenset({"losses", "models", "data", "vision", "augmix", "products", "seeding", "decoded"}),
+    frozenset(
+        {
+            "losses",
+            "models",
+            "data",
+            "device",
+            "vision",
+            "augmentation",
+            "augmix",
+            "products",
+            "seeding",
+            "decoded",
+        }
+    ),
     frozenset(
         {
             "training",
@@ -54,7 +67,9 @@ WITH_TORCH = {
     "losses",
     "models",
     "data",
+    "device",
     "vision",
+    "augmentation",
     "augmix",
     "products",
     "seeding",

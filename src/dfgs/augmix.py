@@ -4,6 +4,7 @@ torchvision's class counts strength in ten bins from zero: its severity 1 leaves
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,6 +12,15 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 SCALE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What is drawn for one image: a chain's `weights`, the mix's `share`, and (operation, level, sign) by chain."""
+
+    weights: Tensor
+    share: float
+    chains: tuple[tuple[tuple[int, float, int], ...], ...]
 
 
 class AugMix:
@@ -25,22 +35,35 @@ class AugMix:
         self.weights = torch.distributions.Dirichlet(torch.full((width,), alpha))
         self.share = torch.distributions.Beta(alpha, alpha)
 
+    @property
+    def nothing(self) -> Mix:
+        """A mix that leaves an image as it is."""
+        return Mix(torch.zeros(self.width), 0.0, (((0, 0.0, 1),) * self.depth,) * self.width)
+
+    def draw(self) -> Mix:
+        """Draw what is done to one image."""
+        weights, share = self.weights.sample(), float(self.share.sample())
+        return Mix(weights, share, tuple(tuple(self._step() for _ in range(self.depth)) for _ in range(self.width)))
+
     def __call__(self, image: Tensor) -> Tensor:
         """Augment one image, uint8 (3, h, w)."""
         picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-        weights, share = self.weights.sample(), float(self.share.sample())
+        drawn = self.draw()
         mix = torch.zeros(image.shape)
-        for weight in weights:
-            mix += weight * _to_tensor(self._chain(picture))
-        return ((1 - share) * image + share * mix).to(torch.uint8)
+        for weight, chain in zip(drawn.weights, drawn.chains, strict=True):
+            mix += weight * _to_tensor(_chained(picture, chain))
+        return ((1 - drawn.share) * image + drawn.share * mix).to(torch.uint8)
 
-    def _chain(self, picture: Image.Image) -> Image.Image:
-        for _ in range(self.depth):
-            operation = OPERATIONS[int(torch.randint(len(OPERATIONS), ()))]
-            level = (0.1 + (self.severity - 0.1) * float(torch.rand(()))) / SCALE
-            sign = -1 if float(torch.rand(())) > 0.5 else 1
-            picture = operation(picture, level, sign)
-        return picture
+    def _step(self) -> tuple[int, float, int]:
+        operation = int(torch.randint(len(OPERATIONS), ()))
+        level = (0.1 + (self.severity - 0.1) * float(torch.rand(()))) / SCALE
+        return operation, level, -1 if float(torch.rand(())) > 0.5 else 1
+
+
+def _chained(picture: Image.Image, chain: tuple[tuple[int, float, int], ...]) -> Image.Image:
+    for operation, level, sign in chain:
+        picture = OPERATIONS[operation](picture, level, sign)
+    return picture
 
 
 def _to_tensor(picture: Image.Image) -> Tensor:

@@ -9,17 +9,17 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dfgs import vision
+from dfgs import augmentation, vision
 from dfgs.augmix import AugMix
 from dfgs.config import AugmentSettings, InputSettings
 from dfgs.decoded import decode_all
+from dfgs.device.augment import BatchTransform
+from dfgs.device.feed import feed, is_fed
 from dfgs.errors import DfgsError
 from dfgs.images import read_rgb
 from dfgs.seeding import seeded
 
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-ERASED, ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
-"""Share of the image and height / width of what random erasing covers (timm's defaults, which CLIP-ReID uses)."""
 CACHE_LIMIT = 2 * 2**30
 """Bytes of resized images that are kept in memory; a larger set is decoded anew each time."""
 
@@ -71,10 +71,10 @@ class TrainTransform:
         if settings.flip:
             self.steps.append(_Perhaps(settings.flip, _mirror))
         if settings.jitter:
-            self.steps.append(_Perhaps(settings.jitter, vision.v2.ColorJitter(0.15, 0.1, 0.05, 0.05)))
+            self.steps.append(_Perhaps(settings.jitter, augmentation.jitter()))
         if settings.augmix:
             self.steps.append(_Perhaps(settings.augmix, AugMix()))
-        self.erase = vision.v2.RandomErasing(settings.erase, ERASED, ASPECT, value="random") if settings.erase else None
+        self.erase = augmentation.erasing(settings.erase) if settings.erase else None
 
     def __call__(self, image: Tensor, seed: int) -> Tensor:
         """Augment one image; the same seed gives the same result in any worker."""
@@ -134,16 +134,19 @@ def normalise(images: Tensor, how: str) -> Tensor:
 Item = tuple[int, int]
 
 
-class _Items(Dataset[tuple[Tensor, int]]):
-    """Images by (index, seed); no augmentation where `transform` is None."""
+Draw = Callable[[int], dict[str, Tensor]]
 
-    def __init__(self, store: ImageStore, transform: TrainTransform | None) -> None:
-        self.store, self.transform = store, transform
 
-    def __getitem__(self, item: Item) -> tuple[Tensor, int]:
+class _Items(Dataset[tuple[Tensor, int, dict[str, Tensor]]]):
+    """Images by (index, seed), augmented by `transform`, and what `draw` draws for a later augmentation."""
+
+    def __init__(self, store: ImageStore, transform: TrainTransform | None, draw: Draw | None) -> None:
+        self.store, self.transform, self.draw = store, transform, draw
+
+    def __getitem__(self, item: Item) -> tuple[Tensor, int, dict[str, Tensor]]:
         index, seed = item
         image = self.store[index]
-        return (self.transform(image, seed) if self.transform else image), index
+        return self.transform(image, seed) if self.transform else image, index, self.draw(seed) if self.draw else {}
 
 
 class _Batches:
@@ -160,16 +163,32 @@ class _Batches:
 
 
 class Loader:
-    """Loads given batches of images, normalised, with any number of worker processes and always the same result."""
+    """Loads given batches of images, normalised, with any number of worker processes and always the same result.
+
+    With a `device` other than the CPU they come on it, augmented and normalised there by the same draws.
+    """
 
     def __init__(
-        self, store: ImageStore, settings: InputSettings, *, augment: bool, workers: int, seed: int = 0
+        self,
+        store: ImageStore,
+        settings: InputSettings,
+        *,
+        augment: bool,
+        workers: int,
+        seed: int = 0,
+        device: torch.device | None = None,
     ) -> None:
         self.how, self.seed, self.count, self.cameras = settings.normalise, seed, 0, store.cameras
-        transform = TrainTransform(settings.augment, store.size) if augment else None
-        self._batches = _Batches()
+        self.device = device if is_fed(device) else None
+        later = BatchTransform(settings.augment, store.size) if augment and self.device else None
+        now = TrainTransform(settings.augment, store.size) if augment and not self.device else None
+        self._later, self._batches = later, _Batches()
         self._loader = DataLoader(
-            _Items(store, transform), batch_sampler=self._batches, num_workers=workers, persistent_workers=workers > 0
+            _Items(store, now, later.draw if later else None),
+            batch_sampler=self._batches,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.device is not None and workers > 0,
         )
 
     def camera_rows(self, indices: Tensor) -> Tensor | None:
@@ -185,8 +204,16 @@ class Loader:
             self.count += 1
         self._batches.batches = numbered
         try:
-            for images, indices in self._loader:
-                yield normalise(images, self.how).contiguous(memory_format=torch.channels_last), indices
+            if self.device:
+                yield from feed(self._loader, self.device, self._prepare)
+            else:
+                for images, indices, _ in self._loader:
+                    yield self._prepare(images, {}), indices
         except DfgsError as error:
             # From a worker it comes with that worker's traceback before its own line.
             raise DfgsError(str(error).splitlines()[-1].removeprefix("dfgs.errors.DfgsError: ")) from error
+
+    def _prepare(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
+        """Augment by what was drawn, if anything, and normalise."""
+        augmented = self._later(images, drawn) if self._later else images
+        return normalise(augmented, self.how).contiguous(memory_format=torch.channels_last)
