@@ -16,6 +16,8 @@ from dfgs.datasets.base import Ids
 from dfgs.feature_store import store_features, stored
 from dfgs.images import image_bytes
 from dfgs.models.clip import ImageEncoder, build_clip
+from dfgs.models.memory import memory_named
+from dfgs.models.precision import Arithmetic
 from dfgs.models.towers import candidate_path, load_tower
 from dfgs.provenance import digest_bytes, digest_file, digest_json, write_json
 
@@ -37,7 +39,8 @@ def embed_images(
     rows = []
     with torch.inference_mode():
         for images, loaded in loader.load(batches):
-            rows.append(encoder(images.to(device), loader.camera_rows(loaded)).joined(names).cpu())
+            with memory_named("embedding", images.shape, "free the GPU of other jobs, or embed with --device cpu"):
+                rows.append(encoder(images.to(device), loader.camera_rows(loaded)).joined(names).cpu())
     encoder.train(was_training)
     return torch.cat(rows).clone()
 
@@ -73,7 +76,8 @@ def _embed_view(
         cameras = models[missing[0]].encoder.cameras
         seen = cameras.rows(view.dataset, view.camids.tolist()) if cameras else None
         store = ImageStore(view.paths, BackboneSettings.model_validate(job["backbone"]).input_size, seen)
-        loader = Loader(store, InputSettings.model_validate(job["input"]), augment=False, workers=workers)
+        settings, device = InputSettings.model_validate(job["input"]), models[missing[0]].encoder.device
+        loader = Loader(store, settings, augment=False, workers=workers, device=device)
     for name in missing:
         encoder, features = models[name].encoder, TestSettings.model_validate(job["test"]).features
         rows = range(len(store))
@@ -120,10 +124,11 @@ def _model(job: dict[str, Any], weights: dict[str, Path], device: torch.device) 
         encoder = load_tower(clip.visual, weights["trained"], frozen, coefficient)
     else:
         encoder = ImageEncoder(clip.visual, frozen)
-    encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    encoder.compute_as(Arithmetic.of(job, device)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     files = {name: digest_file(path) for name, path in weights.items()}
     decides = [files, job["backbone"], job["input"]["normalise"], job["test"]["features"]]
-    return _Model(encoder, digest_json(decides))
+    # float32 is not named, as in keys of before there was another: nothing is embedded again
+    return _Model(encoder, digest_json(decides + ([job["precision"]] if encoder.arithmetic.is_mixed else [])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ class Grid:
         chosen = settings.model_dump(mode="json", include={"freeze_statistics", "input", "batch", "prior", "prompts"})
         if settings.prior is not None:  # the prior runs the first epochs of stage 2's schedule
             chosen["finetune"] = settings.model_dump(mode="json")["finetune"]
+        chosen |= _arithmetic(settings)
         return {**self._base(settings), "source": self._source(source), "seed": seed, **chosen}
 
     def finetune_job(self, trial: Trial) -> Job:
@@ -115,6 +116,7 @@ class Grid:
             chosen["prior"] = settings.model_dump(mode="json")["prior"]
         if settings.selection:
             chosen["selection"] = list(settings.selection)
+        chosen |= _arithmetic(settings)
         identity = {
             "trial": asdict(trial),
             "sampler": self.sampler(trial.sampler),
@@ -134,6 +136,7 @@ class Grid:
             for dataset in views
         }
         chosen = _tower(settings, {"freeze_statistics", "input", "test"})
+        chosen |= settings.model_dump(mode="json", include={"precision"}, exclude_defaults=True)
         return {
             **self._base(settings),
             **chosen,
@@ -296,6 +299,11 @@ def _tower(settings: ModelSettings, keys: set[str]) -> Job:
     """Take `keys` of a recipe; a camera embedding is among them only where there is one, so that no job changes."""
     cameras = {"camera_embedding"} if settings.camera_embedding is not None else set()
     return settings.model_dump(mode="json", include=keys | cameras)
+
+
+def _arithmetic(settings: ModelSettings) -> Job:
+    """Take the arithmetic of a training only where it is not plain float32, so that no job changes."""
+    return settings.model_dump(mode="json", include={"precision", "compile"}, exclude_defaults=True)
 
 
 def _digest(names: Iterable[str]) -> str:

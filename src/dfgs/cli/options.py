@@ -2,15 +2,17 @@
 
 import functools
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from dfgs.errors import DfgsError
 
 FILE = click.Path(path_type=Path)
+Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
 
 class _Job(click.ParamType[Any]):
@@ -27,11 +29,49 @@ class _Job(click.ParamType[Any]):
 
 job_option = click.option("--job", type=_Job(), required=True, help="The resolved job, as the workflow prints it.")
 
-workers_option = click.option("--workers", default=0, show_default=True, help="Processes that load images.")
 
-device_option = click.option(
-    "--device", default="auto", show_default=True, help="cpu, cuda, or auto: cuda where there is one."
+def _workers(context: click.Context, parameter: click.Parameter, count: int) -> int:
+    """Refuse more processes than there are cores for them."""
+    cores = len(os.sched_getaffinity(0))
+    if count > cores:
+        raise DfgsError(f"--workers {count}: this job may use {cores} cores; give at most {cores}")
+    return count
+
+
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    callback=_workers,
+    help="Processes that load images.",
 )
+
+
+def _deterministic(context: click.Context, parameter: click.Parameter, is_wanted: bool) -> None:
+    """Let torch use only algorithms that give the same bits twice; cuBLAS reads its variable when it is first used."""
+    if is_wanted:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        import torch
+
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+def device_option(command: Command) -> Command:
+    """Add `--device`, and `--deterministic`, which needs nothing of the command."""
+    strict = click.option(
+        "--deterministic",
+        is_flag=True,
+        expose_value=False,
+        callback=_deterministic,
+        help="On a GPU: the same bits in every run, at some cost; on the CPU they are anyway.",
+    )
+    where = click.option(
+        "--device", default="auto", show_default=True, help="cpu, cuda, or auto: cuda where there is one."
+    )
+    return strict(where(command))
+
 
 products_option = click.option(
     "--device",

@@ -133,13 +133,16 @@ class TestSettings(Settings):
 class ModelSettings(Settings):
     """A recipe on a backbone; CLIP-ReID's and CLIP-DFGS's differ in these values only.
 
-    `camera_embedding` is the factor of a camera's learned vector (SIE) on the class token; null for none. After the
-    epochs in `selection` stage 2 keeps a candidate beside its last model.
+    `camera_embedding` is the factor of a camera's learned vector (SIE) on the class token; null for none. `precision`
+    and `compile` are the towers' arithmetic, see `dfgs.models.precision`. After the epochs in `selection` stage 2 keeps
+    a candidate beside its last model.
     """
 
     backbone: Name
     freeze_statistics: bool
     camera_embedding: PositiveFloat | None = None
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    compile: bool = False
     input: InputSettings
     batch: BatchSettings
     prior: PriorSettings | None

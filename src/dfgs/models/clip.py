@@ -11,6 +11,7 @@ from dfgs.config import BackboneSettings
 from dfgs.errors import DfgsError, did_you_mean
 from dfgs.models.cameras import CameraEmbedding
 from dfgs.models.features import Features
+from dfgs.models.precision import FLOAT32, Arithmetic
 from dfgs.models.weights import check_activation, find_weights, load_weights, read_facts, read_weights, take_state
 from dfgs.provenance import read_json
 from dfgs.seeding import seeded
@@ -190,6 +191,7 @@ class ImageEncoder(nn.Module):
     def __init__(self, visual: nn.Module, freeze_statistics: bool, cameras: CameraEmbedding | None = None) -> None:
         super().__init__()
         self.visual, self.freeze_statistics, self.cameras = visual, freeze_statistics, cameras
+        self.compute_as(FLOAT32)
         if isinstance(visual, VisionTransformer):
             width = int(visual.conv1.out_channels)
             sizes = (width, width, int(visual.proj.shape[1]))
@@ -208,6 +210,11 @@ class ImageEncoder(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
+    def compute_as(self, arithmetic: Arithmetic) -> "ImageEncoder":
+        """Choose the tower's arithmetic; features are float32 whatever it is. Returns the encoder itself."""
+        self.arithmetic, self._encode_in_training = arithmetic, arithmetic.compiled(self._encode)
+        return self
+
     def train(self, mode: bool = True) -> "ImageEncoder":
         """Set training mode; BatchNorm layers stay in eval mode where statistics are frozen."""
         super().train(mode)
@@ -219,11 +226,17 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor, rows: Tensor | None = None) -> Features:
         """Encode images (n, 3, height, width); `rows` int64 (n,) are their rows in the camera embedding."""
+        with self.arithmetic.on(images.device):
+            encode = self._encode_in_training if self.training else self._encode
+            intermediate, pooled, projected = encode(images, rows)
+        return Features(intermediate.float(), pooled.float(), projected.float())
+
+    def _encode(self, images: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         if isinstance(self.visual, VisionTransformer):
             return self._transformer(images, rows)
         return self._resnet(images)
 
-    def _transformer(self, images: Tensor, rows: Tensor | None) -> Features:
+    def _transformer(self, images: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         visual: Any = self.visual
         first = visual.class_embedding.expand(len(images), 1, -1)
         if self.cameras is not None and rows is not None:
@@ -235,13 +248,13 @@ class ImageEncoder(nn.Module):
             visual.ln_pre(visual.patch_dropout(embedded)), indices=[depth - 2, depth - 1]
         )
         pooled = visual.ln_post(tokens[1][:, 0])
-        return Features(tokens[0][:, 0], pooled, pooled @ visual.proj)
+        return tokens[0][:, 0], pooled, pooled @ visual.proj
 
-    def _resnet(self, images: Tensor) -> Features:
+    def _resnet(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         visual: Any = self.visual
         third = visual.layer3(visual.layer2(visual.layer1(visual.stem(images))))
         fourth = visual.layer4(third)
-        return Features(third.mean((2, 3)), fourth.mean((2, 3)), visual.attnpool(fourth))
+        return third.mean((2, 3)), fourth.mean((2, 3)), visual.attnpool(fourth)
 
 
 class PromptEncoder(nn.Module):

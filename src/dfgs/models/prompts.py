@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dfgs.config import BackboneSettings
 from dfgs.models.clip import PromptEncoder
+from dfgs.models.precision import FLOAT32, Arithmetic
 from dfgs.vision import open_clip
 
 PREFIX, SUFFIX = "A photo of a", "person."
@@ -36,6 +37,12 @@ class PromptLearner(nn.Module):
         self.contexts = nn.Parameter(
             torch.empty(identities, length, tokens.shape[2]).normal_(0, 0.02, generator=generator)
         )
+        self.compute_as(FLOAT32)
+
+    def compute_as(self, arithmetic: Arithmetic) -> "PromptLearner":
+        """Choose the text tower's arithmetic; features are float32 whatever it is. Returns the learner itself."""
+        self.arithmetic, self._encode_in_training = arithmetic, arithmetic.compiled(self.encoder.forward)
+        return self
 
     def forward(self, rows: Tensor) -> Tensor:
         """Text features (n, d), not normalised, of the identities `rows`, int64 (n,)."""
@@ -43,7 +50,10 @@ class PromptLearner(nn.Module):
         fixed = self.tokens.expand(len(rows), -1, -1)
         end = self.start + contexts.shape[1]
         embeddings = torch.cat([fixed[:, : self.start], contexts, fixed[:, end:]], dim=1)
-        return self.encoder(embeddings, self.ids.expand(len(rows), -1))  # type: ignore[no-any-return]
+        encode = self._encode_in_training if torch.is_grad_enabled() else self.encoder
+        with self.arithmetic.on(embeddings.device):
+            features: Tensor = encode(embeddings, self.ids.expand(len(rows), -1))
+        return features.float()
 
     @torch.no_grad()
     def all_features(self) -> Tensor:

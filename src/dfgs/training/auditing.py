@@ -52,7 +52,7 @@ class EpochAudits:
         if epoch not in self.epochs:
             return
         started = time.perf_counter()
-        loader = Loader(self.source.store, self.settings, augment=False, workers=self.workers)
+        loader = Loader(self.source.store, self.settings, augment=False, workers=self.workers, device=self.device)
         # A data loader draws a seed for its workers from torch's global state.
         with torch.random.fork_rng(devices=[]):
             everything = range(len(self.source.store))

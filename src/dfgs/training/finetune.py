@@ -21,6 +21,7 @@ from dfgs.losses.base import LossContext
 from dfgs.models.cameras import CameraEmbedding
 from dfgs.models.clip import ImageEncoder, build_clip
 from dfgs.models.features import Features
+from dfgs.models.precision import Arithmetic
 from dfgs.models.towers import save_tower
 from dfgs.models.weights import read_tensors, take_state
 from dfgs.provenance import commit, digest_file, versions, write_json, write_text
@@ -31,6 +32,7 @@ from dfgs.training.auditing import EpochAudits
 from dfgs.training.bank import IdentityBank, graph_agreement
 from dfgs.training.candidates import Candidates
 from dfgs.training.loop import TIMES, Stage, build_losses, train
+from dfgs.training.loss_scale import LossScale
 from dfgs.training.source import Source, load_source
 
 
@@ -65,7 +67,12 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
         losses={name: loss.to(device) for name, loss in build_losses(settings.losses, context).items()},
         passes=ContinuedPasses(sampler, source.iterations(settings, batch), features.give),
         loader=Loader(
-            source.store, InputSettings.model_validate(job["input"]), augment=True, workers=workers, seed=job["seed"]
+            source.store,
+            InputSettings.model_validate(job["input"]),
+            augment=True,
+            workers=workers,
+            seed=job["seed"],
+            device=device,
         ),
         pids=source.pids,
         settings=settings,
@@ -73,6 +80,7 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
         first_epoch=1 + (prior["epochs"] if prior and settings.shared_schedule else 0),
         observe=features.observe if features.bank else None,
         watchers=(audits, candidates),
+        scale=LossScale(encoder.arithmetic, device),
     )
     curve = train(stage, device)
     cost = sampler_cost(curve) | features.cost(source.labels, job["seed"])
@@ -135,7 +143,8 @@ class GraphFeatures:
         device: torch.device,
     ) -> None:
         self.names = TestSettings.model_validate(job["test"]).features
-        self.loader = Loader(source.store, InputSettings.model_validate(job["input"]), augment=False, workers=workers)
+        settings = InputSettings.model_validate(job["input"])
+        self.loader = Loader(source.store, settings, augment=False, workers=workers, device=device)
         self.encoder, self.text, self.device = encoder, text, device
         is_banked = job["sampler"].get("features") == BANK
         self.bank = IdentityBank(source.identities) if is_banked else None
@@ -196,6 +205,7 @@ def _encoder(job: dict[str, Any], source: Source, visual: nn.Module, device: tor
         generator = torch.Generator().manual_seed(job["seed"])
         cameras = CameraEmbedding(source.cameras, encoder.widths["pooled"], coefficient, generator)
         encoder = ImageEncoder(visual, job["freeze_statistics"], cameras)
+    encoder.compute_as(Arithmetic.of(job, device))
     return encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

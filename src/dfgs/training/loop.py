@@ -4,8 +4,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,9 @@ from dfgs.losses.base import Loss, LossContext
 from dfgs.losses.triplet import euclidean
 from dfgs.models.clip import ImageEncoder
 from dfgs.models.features import Features
+from dfgs.models.memory import memory_named
 from dfgs.samplers._continued import ContinuedPasses
+from dfgs.training.loss_scale import LossScale
 from dfgs.training.schedules import finetune_rate
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class Stage:
     first_epoch: int
     observe: Callable[[Features, Tensor], None] | None = None
     watchers: tuple[Watcher, ...] = ()
+    scale: LossScale = field(default_factory=LossScale)
 
 
 def build_losses(settings: dict[str, dict[str, Any]], context: LossContext) -> dict[str, Loss]:
@@ -72,7 +75,7 @@ def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
     """Train `stage.encoder` in place and return one row of figures per epoch, its `TIMES` in seconds among them.
 
     Adam, weight decay as in CLIP-ReID, biases at `bias_factor` times the rate. Raises `DivergedError` naming stage,
-    sampler and step when a loss is not finite.
+    sampler and step when a loss is not finite, or gradients are not at any loss scale.
     """
     optimiser = _optimiser(stage)
     curve = []
@@ -97,9 +100,11 @@ def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
         }
         row |= {"images_served": served.images_served, "images_repeated": served.images_repeated}
         row["graph_recall"] = served.graph_recall
+        scaled = stage.scale.figures()
+        row |= scaled
         times = time.perf_counter() - started, stage.passes.seconds + figures.observing
         curve.append(row | dict(zip(TIMES, times, strict=True)))
-        told = _restarts(stage.passes)
+        told = _restarts(stage.passes) + stage.scale.told(scaled)
         log.info("%s epoch %d/%d: loss %.4f, rate %.2e%s", stage.name, epoch, stage.epochs, row["loss"], rate, told)
         for watcher in stage.watchers:
             watcher.end(epoch, stage.passes)
@@ -123,31 +128,41 @@ def _optimiser(stage: Stage) -> torch.optim.Adam:
     biases = [p for name, p in named if name.endswith("bias")]
     weights = [p for name, p in named if not name.endswith("bias")]
     groups = [{"params": weights, "factor": 1.0}, {"params": biases, "factor": stage.settings.bias_factor}]
-    return torch.optim.Adam(groups, lr=stage.settings.learning_rate, weight_decay=stage.settings.weight_decay)
+    settings, is_cuda = stage.settings, stage.encoder.device.type == "cuda"
+    return torch.optim.Adam(
+        groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=is_cuda or None
+    )
 
 
 def _step(stage: Stage, optimiser: torch.optim.Adam, images: Tensor, indices: Tensor, figures: "_Means") -> None:
-    device = stage.encoder.device
-    labels, cameras = stage.pids[indices].to(device), stage.loader.camera_rows(indices)
-    features = stage.encoder(images.to(device), cameras)
-    values = {name: loss(features, labels) for name, loss in stage.losses.items()}
-    total = torch.stack([value.value for value in values.values()]).sum()
-    row = {f"loss_{name}": float(value.value.detach()) for name, value in values.items()}
-    for value in values.values():
-        row |= value.log
-    row |= {"loss": float(total.detach()), **hardness(features, labels)}
-    if not math.isfinite(row["loss"]):
-        parts = ", ".join(f"{name} {row[f'loss_{name}']}" for name in values)
-        raise DivergedError(
-            f"{stage.name} with sampler {stage.sampler!r}: the loss is {row['loss']} at step {figures.next_step} "
-            f"({parts}); lower the learning rate or look at the images"
-        )
-    # Here, where the figures have waited for the device already: a later look would wait for the step as well.
-    figures.observing += _observe(stage, features, labels)
-    optimiser.zero_grad()
-    total.backward()
-    optimiser.step()
+    remedy = "set batch.size or the backbone's input_size lower, precision: bf16, or take a larger GPU"
+    with memory_named(f"{stage.name} with sampler {stage.sampler!r}", images.shape, remedy):
+        device = stage.encoder.device
+        labels, cameras = stage.pids[indices].to(device), stage.loader.camera_rows(indices)
+        features = stage.encoder(images.to(device), cameras)
+        values = {name: loss(features, labels) for name, loss in stage.losses.items()}
+        total = torch.stack([value.value for value in values.values()]).sum()
+        row = {f"loss_{name}": float(value.value.detach()) for name, value in values.items()}
+        for value in values.values():
+            row |= value.log
+        row |= {"loss": float(total.detach()), **hardness(features, labels)}
+        _check(stage, row, figures.next_step)
+        # Here, where the figures have waited for the device already: a later look would wait for the step as well.
+        figures.observing += _observe(stage, features, labels)
+        stage.scale.step(total, optimiser)
+    if stage.scale.is_lost:
+        _diverged(stage, f"{stage.scale.failure} at step {figures.next_step}", "set precision: float32")
     figures.add(row)
+
+
+def _check(stage: Stage, row: dict[str, float], step: int) -> None:
+    if not math.isfinite(row["loss"]):
+        parts = ", ".join(f"{name} {row[f'loss_{name}']}" for name in stage.losses)
+        _diverged(stage, f"the loss is {row['loss']} at step {step} ({parts})", "look at the images")
+
+
+def _diverged(stage: Stage, what: str, remedy: str) -> NoReturn:
+    raise DivergedError(f"{stage.name} with sampler {stage.sampler!r}: {what}; lower the learning rate or {remedy}")
 
 
 def _observe(stage: Stage, features: Features, labels: Tensor) -> float:

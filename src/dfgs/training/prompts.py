@@ -15,11 +15,14 @@ from dfgs.errors import DivergedError
 from dfgs.extraction import embed_images
 from dfgs.losses.base import LossContext
 from dfgs.models.clip import ImageEncoder, build_clip
+from dfgs.models.memory import memory_named
+from dfgs.models.precision import Arithmetic
 from dfgs.models.prompts import PromptLearner
 from dfgs.provenance import write_bytes
 from dfgs.samplers._continued import ContinuedPasses
 from dfgs.samplers.pk import Pk
 from dfgs.training.loop import Stage, build_losses, train
+from dfgs.training.loss_scale import LossScale
 from dfgs.training.schedules import prompt_rate
 from dfgs.training.source import Source, load_source
 
@@ -37,12 +40,16 @@ def learn_prompts(job: dict[str, Any], weights: Path | None, output: Path, worke
     source = load_source(job["source"], backbone)
     generator = torch.Generator().manual_seed(job["seed"])
     clip = build_clip(backbone, weights).to(device, memory_format=torch.channels_last)
-    encoder = ImageEncoder(clip.visual, job["freeze_statistics"])
+    arithmetic = Arithmetic.of(job, device)
+    encoder = ImageEncoder(clip.visual, job["freeze_statistics"]).compute_as(arithmetic)
     if job["prior"] is not None:
         _warm_up(job, encoder, source, generator, workers, device)
-    loader = Loader(source.store, InputSettings.model_validate(job["input"]), augment=False, workers=workers)
+    loader = Loader(
+        source.store, InputSettings.model_validate(job["input"]), augment=False, workers=workers, device=device
+    )
     images = embed_images(encoder, loader, range(len(source.store)), ["projected"], device)
     learner = PromptLearner(clip, backbone, source.identities, settings.context, generator).to(device)
+    learner.compute_as(arithmetic)
     _learn(learner, images.to(device), source.pids.to(device), settings, generator)
     tensors = {"contexts": learner.contexts.detach(), "text": learner.all_features()}
     tensors |= {f"visual.{name}": tensor for name, tensor in encoder.visual.state_dict().items()}
@@ -70,12 +77,18 @@ def _warm_up(
         losses=build_losses(prior.losses, context),
         passes=ContinuedPasses(sampler, source.iterations(finetune, batch)),
         loader=Loader(
-            source.store, InputSettings.model_validate(job["input"]), augment=True, workers=workers, seed=job["seed"]
+            source.store,
+            InputSettings.model_validate(job["input"]),
+            augment=True,
+            workers=workers,
+            seed=job["seed"],
+            device=device,
         ),
         pids=source.pids,
         settings=finetune,
         epochs=prior.epochs,
         first_epoch=1,
+        scale=LossScale(encoder.arithmetic, device),
     )
     train(stage, device)
 
@@ -83,34 +96,35 @@ def _warm_up(
 def _learn(
     learner: PromptLearner, images: Tensor, pids: Tensor, settings: PromptSettings, generator: torch.Generator
 ) -> None:
-    optimiser = torch.optim.Adam([learner.contexts], weight_decay=settings.weight_decay)
+    scale = LossScale(learner.arithmetic, images.device)
+    optimiser = torch.optim.Adam([learner.contexts], weight_decay=settings.weight_decay, fused=images.is_cuda or None)
     size = min(settings.batch_size, len(pids))
     for epoch in range(1, settings.epochs + 1):
         for group in optimiser.param_groups:
             group["lr"] = prompt_rate(settings, epoch)
         order = torch.randperm(len(pids), generator=generator) if settings.shuffle else torch.arange(len(pids))
         last = None
-        for rows in order.split(size):
+        for rows in order.to(pids.device).split(size):
             if settings.drop_last and len(rows) < size:
                 continue
-            text = learner(pids[rows])
-            last = supervised_contrast(images[rows], text, pids[rows]) + supervised_contrast(
-                text, images[rows], pids[rows]
-            )
-            optimiser.zero_grad()
-            last.backward()
-            optimiser.step()
-        _check(last, epoch)
-        log.info(
-            "prompts epoch %d/%d: loss %.4f", epoch, settings.epochs, float(last.detach()) if last is not None else 0.0
-        )
+            with memory_named("prompts (stage 1)", rows.shape, "lower prompts.batch_size or set precision: bf16"):
+                text = learner(pids[rows])
+                last = supervised_contrast(images[rows], text, pids[rows]) + supervised_contrast(
+                    text, images[rows], pids[rows]
+                )
+                scale.step(last, optimiser)
+        _check(last, epoch, scale)
+        loss = float(last.detach()) if last is not None else 0.0
+        log.info("prompts epoch %d/%d: loss %.4f%s", epoch, settings.epochs, loss, scale.told(scale.figures()))
 
 
-def _check(loss: Tensor | None, epoch: int) -> None:
+def _check(loss: Tensor | None, epoch: int, scale: LossScale) -> None:
     if loss is not None and not math.isfinite(float(loss.detach())):
         raise DivergedError(
             f"prompts (stage 1): the loss is {float(loss.detach())} in epoch {epoch}; lower prompts.learning_rate"
         )
+    if scale.is_lost:
+        raise DivergedError(f"prompts (stage 1): {scale.failure} in epoch {epoch}; set precision: float32")
 
 
 def supervised_contrast(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from dfgs.data import Loader
 from dfgs.errors import DfgsError
 from dfgs.extraction import embed_images
 from dfgs.models.clip import build_clip
+from dfgs.models.precision import Arithmetic
 from dfgs.models.towers import load_tower
 from dfgs.provenance import digest_file, read_json, whole_file
 from dfgs.training.source import load_source
@@ -33,9 +34,11 @@ def embed_source(record: Path, output: Path, workers: int, device: torch.device)
     backbone, test = BackboneSettings.model_validate(job["backbone"]), TestSettings.model_validate(job["test"])
     clip = build_clip(backbone.model_copy(update={"pretrained": None}), None)
     encoder = load_tower(clip.visual, weights, job["freeze_statistics"], job.get("camera_embedding"))
-    encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    encoder.compute_as(Arithmetic.of(job, device)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     source = load_source(job["source"], backbone)
-    loader = Loader(source.store, InputSettings.model_validate(job["input"]), augment=False, workers=workers)
+    loader = Loader(
+        source.store, InputSettings.model_validate(job["input"]), augment=False, workers=workers, device=device
+    )
     features = embed_images(encoder, loader, range(len(source.store)), test.features, device).numpy()
     labels, paths = source.labels, np.array([str(path.resolve()) for path in source.store.paths])
     with whole_file(output) as partial, partial.open("wb") as handle:
