@@ -106,6 +106,14 @@ def test_a_loader_for_a_device_gives_the_batches_of_the_loader_for_the_cpu(
         assert found.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_a_store_that_keeps_nothing_gives_the_same_images(store: ImageStore) -> None:
+    unkept = ImageStore(store.paths, store.size, keep=False)
+    store.paths[0].write_bytes(store.paths[1].read_bytes())
+    assert torch.equal(unkept[2], store[2])
+    assert torch.equal(unkept[0], store[1])  # read when it is asked for
+    assert not torch.equal(store[0], store[1])  # read at the start
+
+
 def test_the_next_batch_is_under_way_while_one_trains() -> None:
     seen: list[str] = []
 

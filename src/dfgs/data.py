@@ -38,13 +38,16 @@ def decode(path: Path, size: tuple[int, int]) -> Tensor:
 class ImageStore:
     """Resized images of a list of files, uint8 (3, height, width) each, decoded once where they fit into memory.
 
+    Without `keep` they are decoded when they are asked for: by the processes that load, if each is needed once.
     `cameras` int64 (n,) may hold the row of each image's camera in a camera embedding.
     """
 
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int], cameras: Tensor | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[Path], size: tuple[int, int], cameras: Tensor | None = None, keep: bool = True
+    ) -> None:
         self.paths, self.size, self.cameras = tuple(paths), size, cameras
         self._cache: Tensor | None = None
-        if len(self.paths) * 3 * size[0] * size[1] <= CACHE_LIMIT:
+        if keep and len(self.paths) * 3 * size[0] * size[1] <= CACHE_LIMIT:
             self._cache = decode_all(self.paths, size, decode)
 
     def __len__(self) -> int:
@@ -188,7 +191,7 @@ class Loader:
             batch_sampler=self._batches,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=self.device is not None and workers > 0,
+            pin_memory=self.device is not None and self.device.type == "cuda" and workers > 0,
         )
 
     def camera_rows(self, indices: Tensor) -> Tensor | None:

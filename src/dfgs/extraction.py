@@ -75,7 +75,8 @@ def _embed_view(
         log.info("embedding %s: %d images", view.key.replace("/", " "), len(view.paths))
         cameras = models[missing[0]].encoder.cameras
         seen = cameras.rows(view.dataset, view.camids.tolist()) if cameras else None
-        store = ImageStore(view.paths, BackboneSettings.model_validate(job["backbone"]).input_size, seen)
+        size, is_seen_again = BackboneSettings.model_validate(job["backbone"]).input_size, len(missing) > 1
+        store = ImageStore(view.paths, size, seen, keep=is_seen_again or workers == 0)
         settings, device = InputSettings.model_validate(job["input"]), models[missing[0]].encoder.device
         loader = Loader(store, settings, augment=False, workers=workers, device=device)
     for name in missing:

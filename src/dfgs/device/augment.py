@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dfgs import augmentation
+from dfgs import augmentation, vision
 from dfgs.augmix import AugMix
 from dfgs.config import AugmentSettings
 from dfgs.device.augmix import describe, mixed
 from dfgs.device.jitter import jittered
-from dfgs.vision import v2
 
 Drawn = dict[str, Tensor]
 
@@ -67,7 +66,7 @@ class BatchTransform:
     def __call__(self, images: Tensor, drawn: Drawn) -> Tensor:
         """Augment images uint8 (n, 3, h, w) by what was drawn for each, stacked, on the CPU; float with erasing."""
         if "grey" in drawn:
-            images = _changed(images, drawn, "grey", lambda some, _: v2.functional.rgb_to_grayscale(some, 3))
+            images = _changed(images, drawn, "grey", lambda some, _: vision.v2.functional.rgb_to_grayscale(some, 3))
         if "top" in drawn:
             images = _cropped(images, self.settings.pad, drawn["top"], drawn["left"])
         for name, change in (("flip", lambda some, _: some.flip(3)), ("jitter", jittered), ("augmix", mixed)):
