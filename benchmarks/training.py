@@ -5,7 +5,8 @@
 Every case is a process of its own, ours and then `plain_loop.py`'s, on the same made JPEG files with random weights.
 With a GPU the towers are ViT-B/16; without one the small CLIP is measured on the CPU, one thread, both in float32, and
 the GPU's rows stay empty. "of peak": the model's multiplications beside what one large product reaches just before, in
-bf16 (CPU: float32). Waiting is the share of the time in which no batch was there.
+bf16 (CPU: float32). Waiting is the share of the time in which no batch was there. On a CPU seconds are those of the
+process, without workers.
 """
 
 import argparse

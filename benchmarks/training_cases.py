@@ -102,7 +102,7 @@ class Clock:
     def __init__(self, device: torch.device, warm_up: int) -> None:
         self.device, self.warm_up, self.steps = device, warm_up, 0
         self.images, self.waited, self.started = 0, 0.0, 0.0
-        self.began = time.perf_counter()
+        self.began = now(device)
 
     def batches(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Pass batches on, whose first part are the images."""
@@ -110,11 +110,11 @@ class Clock:
         while True:
             if self.steps == self.warm_up:
                 settle(self.device)
-                self.images, self.waited, self.began = 0, 0.0, time.perf_counter()
-            asked = time.perf_counter()
+                self.images, self.waited, self.began = 0, 0.0, now(self.device)
+            asked = now(self.device)
             iterator = iterator or iter(batches)
             batch = next(iterator, None)
-            self.waited += time.perf_counter() - asked
+            self.waited += now(self.device) - asked
             if batch is None:
                 return
             self.steps += 1
@@ -132,7 +132,7 @@ class Clock:
     def seconds(self) -> float:
         """Seconds that were counted so far."""
         settle(self.device)
-        return time.perf_counter() - self.began
+        return now(self.device) - self.began
 
 
 class TimedLoader(Loader):
@@ -193,6 +193,8 @@ class Bench:
         )
         curve = train(stage, self.device)
         seconds, sampler = (curve[-1][name] for name in TIMES)
+        if self.device.type == "cpu":
+            sampler, seconds = sampler / seconds * self.clock.seconds, self.clock.seconds
         return self.clock.images, seconds, self.clock.waited, sampler, flops
 
     def plain_stage_2(self) -> tuple[int, float, float, float, float]:
@@ -212,10 +214,10 @@ class Bench:
         settings = self.model.prompts.model_copy(update={"batch_size": self.case.batch, "epochs": epochs})
         _learn(learner, images[:count], pids[:count], settings, torch.Generator())
         self.clock.note_start()
-        began = time.perf_counter()
+        began = now(self.device)
         _learn(learner, images[:count], pids[:count], settings, torch.Generator())
         settle(self.device)
-        return count * epochs, time.perf_counter() - began, 0.0, 0.0, flops
+        return count * epochs, now(self.device) - began, 0.0, 0.0, flops
 
     def plain_stage_1(self) -> tuple[int, float, float, float, float]:
         rng = np.random.default_rng(0)
@@ -230,9 +232,9 @@ class Bench:
         self.embedded(self.paths[:EXTRACTED])
         self.clock = Clock(self.device, 0)
         settle(self.device)
-        began = time.perf_counter()
+        began = now(self.device)
         self.embedded(self.paths)
-        return len(self.paths), time.perf_counter() - began, self.clock.waited, 0.0, flops
+        return len(self.paths), now(self.device) - began, self.clock.waited, 0.0, flops
 
     def plain_extraction(self) -> tuple[int, float, float, float, float]:
         batches = np.array_split(np.arange(len(self.paths)), range(EXTRACTED, len(self.paths), EXTRACTED))
@@ -291,6 +293,11 @@ class Bench:
         return counter.get_total_flops() / 2
 
 
+def now(device: torch.device) -> float:
+    """Seconds: of the clock on a GPU, of this process on a CPU, which others may use."""
+    return time.perf_counter() if device.type == "cuda" else time.process_time()
+
+
 def settle(device: torch.device) -> None:
     """Wait until the device has nothing left to do."""
     if device.type == "cuda":
@@ -304,8 +311,8 @@ def fastest_product(device: torch.device) -> float:
     for _ in range(times // 4):
         left @ right
     settle(device)
-    began = time.perf_counter()
+    began = now(device)
     for _ in range(times):
         left @ right
     settle(device)
-    return 2 * size**3 * times / (time.perf_counter() - began)
+    return 2 * size**3 * times / (now(device) - began)

@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dfgs.cli import cli
-from dfgs.config import Config
+from dfgs.config import BackboneSettings, Config
 from dfgs.errors import DfgsError, DivergedError
 from dfgs.extraction import embed_targets
 from dfgs.grid import Grid, Trial
-from dfgs.models.clip import ImageEncoder
+from dfgs.models.clip import ImageEncoder, build_clip
 from dfgs.models.precision import Arithmetic
+from dfgs.models.prompts import PromptLearner
 from dfgs.provenance import read_json
 from dfgs.training import loop
 from dfgs.training.finetune import finetune
@@ -110,6 +112,33 @@ def test_features_of_mixed_precision_are_float32_and_kept_apart_from_those_of_fl
     assert features["bf16"].dtype == np.float32
     assert not np.array_equal(features["bf16"], features["float32"])
     np.testing.assert_allclose(features["bf16"], features["float32"], rtol=0.1, atol=0.05)
+
+
+def test_compiled_are_the_training_steps_alone_and_without_a_break_in_the_graph(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+
+    def compiled(run: Callable[..., Any], dynamic: bool) -> Callable[..., Any]:
+        assert not dynamic
+        traced = compile_for_real(run, dynamic=False, fullgraph=True, backend="eager")
+        return lambda *arguments: seen.append(run.__qualname__) or traced(*arguments)
+
+    compile_for_real = torch.compile
+    monkeypatch.setattr(torch, "compile", compiled)
+    settings = {"architecture": "dfgs-small", "pretrained": None, "input_size": (64, 32), "stride": None}
+    backbone = BackboneSettings.model_validate(settings | {"last_stride": 2, "pretrain": None})
+    clip = build_clip(backbone, None)
+    images, rows = torch.randn(4, 3, 64, 32), torch.tensor([1, 0])
+    encoder, learner = ImageEncoder(clip.visual, True), PromptLearner(clip, backbone, 2, 2, torch.Generator())
+    expected = encoder.train()(images).projected, learner(rows)
+    for module in (encoder, learner):
+        module.compute_as(Arithmetic(compile=True))
+    torch.testing.assert_close((encoder(images).projected, learner(rows)), expected, rtol=1e-4, atol=1e-5)
+    assert seen == ["ImageEncoder._encode", "PromptEncoder.forward"]
+    encoder.eval()(images)
+    learner.all_features()
+    assert len(seen) == 2
 
 
 class _Overflowing(nn.Module):
