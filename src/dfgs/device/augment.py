@@ -12,6 +12,7 @@ from dfgs.augmix import AugMix
 from dfgs.config import AugmentSettings
 from dfgs.device.augmix import describe, mixed
 from dfgs.device.jitter import jittered
+from dfgs.seeding import seeded
 
 Drawn = dict[str, Tensor]
 
@@ -32,8 +33,7 @@ class BatchTransform:
     def draw(self, seed: int) -> Drawn:
         """Draw what is done to one image, as `TrainTransform` would with this seed; steps that are off draw nothing."""
         how = self.settings
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             drawn: Drawn = {"grey": _chance(how.grey)} if how.grey else {}
             if how.pad:
                 places = self.crop.make_params(self.any_image)
