@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dfgs import augmix, data
+from dfgs import augmentation, augmix, data
 from dfgs.config import AugmentSettings, InputSettings
 from dfgs.data import ImageStore, Loader, TrainTransform, decode, normalise
 from dfgs.errors import DfgsError
@@ -200,7 +200,7 @@ def by_torchvision(augment: AugmentSettings, image: Tensor, seed: int) -> Tensor
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         moved = v2.Compose(steps)(image)
-        erase = v2.RandomErasing(augment.erase, data.ERASED, data.ASPECT, value="random")
+        erase = v2.RandomErasing(augment.erase, augmentation.ERASED, augmentation.ASPECT, value="random")
         return (erase(moved / 127.5 - 1) + 1) * 127.5
 
 
