@@ -44,7 +44,7 @@ def test_parity_of_the_cpu_with_itself_is_exact_in_float32(tmp_path: Path) -> No
 
 def test_the_training_benchmark_measures_on_the_cpu_and_leaves_the_rows_of_a_gpu_empty(tmp_path: Path) -> None:
     table = tmp_path / "training.md"
-    options = ["--images", "96", "--steps", "1", "--only", "stage 2", "small-dfgs", "--out", str(table)]
+    options = ["--images", "192", "--steps", "1", "--only", "stage 2", "small-dfgs", "--out", str(table)]
     run(sys.executable, str(ROOT / "benchmarks" / "training.py"), "--device", "cpu", *options)
     rows = [line.strip("| ").split(" | ") for line in table.read_text(encoding="utf-8").splitlines() if "batch" in line]
     measured = [row for row in rows if len(row) == 10]
