@@ -1,5 +1,6 @@
 """What each sampler does beyond the common contract, against slow obvious versions."""
 
+import copy
 import hashlib
 import json
 import random
@@ -703,10 +704,28 @@ class TestContinuedPasses:
             list(undisturbed)
             list(stopped)
         resumed = self.continued(calls=(calls := []))
-        resumed.restore(json.loads(json.dumps(stopped.state())))
-        assert resumed.state() == stopped.state()
+        resumed.restore(copy.deepcopy(stopped.state()))
+        np.testing.assert_equal(resumed.state(), stopped.state())
         assert not calls
         assert [list(resumed) for _ in range(5)] == [list(undisturbed) for _ in range(5)]
+
+    @pytest.mark.parametrize("name", ["dfgs", "pk"])
+    @pytest.mark.parametrize("trained", range(1, 50, 4))
+    def test_a_run_that_is_resumed_inside_an_epoch_serves_and_tells_what_an_undisturbed_one_does(self, name, trained):
+        undisturbed, stopped, resumed = (self.continued(name, iterations=50) for _ in range(3))
+        whole, batches, runs = list(undisturbed), [], stopped.segments()
+        while len(batches) < trained:
+            batches += next(runs)
+        resumed.restore(copy.deepcopy(stopped.state(pending=len(batches) - trained)))
+        assert resumed.is_inside
+        for _ in range(3):
+            assert list(resumed) == whole[trained:]
+            assert resumed.statistics == undisturbed.statistics
+            assert (resumed.passes, resumed.images.tolist()) == (undisturbed.passes, undisturbed.images.tolist())
+            np.testing.assert_equal(resumed.edges, undisturbed.edges)
+            assert resumed.sampler.reach == undisturbed.sampler.reach
+            assert not resumed.is_inside
+            whole, trained = list(undisturbed), 0
 
     def test_the_state_of_another_run_is_refused(self):
         continued = self.continued()

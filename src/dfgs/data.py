@@ -17,6 +17,7 @@ from dfgs.device.augment import BatchTransform
 from dfgs.device.feed import feed, is_fed
 from dfgs.errors import DfgsError
 from dfgs.images import read_rgb
+from dfgs.runs.signals import outlive
 from dfgs.seeding import seeded
 
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -192,6 +193,9 @@ class Loader:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.device is not None and self.device.type == "cuda" and workers > 0,
+            worker_init_fn=outlive,
+            # One of its own: each run of batches draws a seed for the workers, which nothing here uses.
+            generator=torch.Generator(),
         )
 
     def camera_rows(self, indices: Tensor) -> Tensor | None:

@@ -73,6 +73,51 @@ def device_option(command: Command) -> Command:
     return strict(where(command))
 
 
+def leaves_at_once(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command that keeps no state end as preempted at the very signal that asks it to leave."""
+
+    @functools.wraps(command)
+    def leaving(**values: Any) -> None:
+        from dfgs.runs.signals import leaving_at_once
+
+        with leaving_at_once():
+            command(**values)
+
+    return leaving
+
+
+def rhythm_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that tell how often a state is kept, and hand the command the `rhythm` that they make.
+
+    They are no part of a job, since they decide no result.
+    """
+
+    @click.option(
+        "--checkpoint-minutes",
+        type=click.FloatRange(min=0),
+        default=5.0,
+        show_default=True,
+        help="Keep a resume state this often; 0: never.",
+    )
+    @click.option(
+        "--checkpoint-steps",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Keep a resume state after so many steps too; 0: not.",
+    )
+    @functools.wraps(command)
+    def keeping(checkpoint_minutes: float, checkpoint_steps: int, **values: Any) -> None:
+        from dfgs.runs.signals import noticed
+
+        with noticed() as notice:
+            from dfgs.training.checkpoints import Rhythm
+
+            command(**values, rhythm=Rhythm(checkpoint_minutes, checkpoint_steps, notice))
+
+    return keeping
+
+
 products_option = click.option(
     "--device",
     default="cpu",

@@ -12,13 +12,16 @@ from dfgs.cli.options import (
     find_device,
     find_products,
     job_option,
+    leaves_at_once,
     products_option,
+    rhythm_options,
     workers_option,
 )
 
 
 @click.command()
 @job_option
+@leaves_at_once
 @click.argument("folder", type=FILE)
 @click.argument("manifest", type=FILE)
 @attempted("draw", "manifest", "folder")
@@ -32,14 +35,15 @@ def draw(job: dict[str, Any], folder: Path, manifest: Path) -> None:
 @click.command()
 @job_option
 @device_option
+@rhythm_options
 @click.argument("weights", type=FILE)
 @click.argument("report", type=FILE)
 @attempted("pretrain", "weights", "report")
-def pretrain(job: dict[str, Any], device: str, weights: Path, report: Path) -> None:
+def pretrain(job: dict[str, Any], device: str, rhythm: Any, weights: Path, report: Path) -> None:
     """Train a small CLIP on drawn captioned people."""
     from dfgs.training.pretrain import pretrain as run
 
-    run(job, weights, report, find_device(device))
+    run(job, weights, report, find_device(device), rhythm)
 
 
 @click.command("learn-prompts")
@@ -47,30 +51,34 @@ def pretrain(job: dict[str, Any], device: str, weights: Path, report: Path) -> N
 @workers_option
 @device_option
 @click.option("--backbone", type=FILE, help="Weights of a backbone that was trained here.")
+@rhythm_options
 @click.argument("output", type=FILE)
 @attempted("learn_prompts", "output")
-def learn_prompts(job: dict[str, Any], workers: int, device: str, backbone: Path | None, output: Path) -> None:
+def learn_prompts(
+    job: dict[str, Any], workers: int, device: str, rhythm: Any, backbone: Path | None, output: Path
+) -> None:
     """Stage 1: learn one prompt per training identity."""
     from dfgs.training.prompts import learn_prompts as run
 
-    run(job, backbone, output, workers, find_device(device))
+    run(job, backbone, output, workers, find_device(device), rhythm)
 
 
 @click.command()
 @job_option
 @workers_option
 @device_option
+@rhythm_options
 @click.argument("prompts", type=FILE)
 @click.argument("weights", type=FILE)
 @click.argument("curve", type=FILE)
 @click.argument("audit", type=FILE)
 @click.argument("record", type=FILE)
 @attempted("finetune", "weights", "curve", "audit", "record")
-def finetune(job: dict[str, Any], workers: int, device: str, prompts: Path, **output: Path) -> None:
+def finetune(job: dict[str, Any], workers: int, device: str, rhythm: Any, prompts: Path, **output: Path) -> None:
     """Stage 2: fine-tune the image encoder on a sampler's batches."""
     from dfgs.training.finetune import finetune as run
 
-    run(job, prompts, output, workers, find_device(device))
+    run(job, prompts, output, workers, find_device(device), rhythm)
 
 
 @click.command()
@@ -79,6 +87,7 @@ def finetune(job: dict[str, Any], workers: int, device: str, prompts: Path, **ou
 @device_option
 @click.option("--backbone", type=FILE, help="Weights of a backbone that was trained here.")
 @click.option("--trained", type=FILE, help="Image tower of stage 2; without it the untuned backbone is embedded.")
+@leaves_at_once
 @click.argument("output", type=FILE)
 @attempted("embed", "output")
 def embed(
@@ -96,6 +105,7 @@ def embed(
 @job_option
 @products_option
 @click.option("--record", type=FILE, help="Record of the training; none for the untuned backbone.")
+@leaves_at_once
 @click.argument("index", type=FILE)
 @click.argument("metrics", type=FILE)
 @click.argument("per_query", type=FILE)

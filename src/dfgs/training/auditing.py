@@ -53,10 +53,8 @@ class EpochAudits:
             return
         started = time.perf_counter()
         loader = Loader(self.source.store, self.settings, augment=False, workers=self.workers, device=self.device)
-        # A data loader draws a seed for its workers from torch's global state.
-        with torch.random.fork_rng(devices=[]):
-            everything = range(len(self.source.store))
-            self.features = embed_images(self.encoder, loader, everything, self.names, self.device).numpy()
+        everything = range(len(self.source.store))
+        self.features = embed_images(self.encoder, loader, everything, self.names, self.device).numpy()
         self.seconds += time.perf_counter() - started
 
     def end(self, epoch: int, passes: ContinuedPasses) -> None:
@@ -81,6 +79,16 @@ class EpochAudits:
         ]
         images = [f"{name}/{path.relative_to(root).as_posix()}" for name, root, path in places]
         return {"images": images, "pids": labels.pids[batch].tolist()}
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs: the features of an epoch that is running, rows, batches, seconds."""
+        return {"features": self.features, "rows": self.rows, "batches": self.batches, "seconds": self.seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.features = None if state["features"] is None else np.asarray(state["features"])
+        self.rows, self.batches = state["rows"], state["batches"]
+        self.seconds += state["seconds"]
 
     def write(self, path: Path) -> None:
         """Write one row per audited epoch with the columns `HEADER`; nan is left empty."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from dfgs.errors import DfgsError
 from dfgs.models.clip import ImageEncoder
 from dfgs.models.towers import candidate_path, save_tower
 from dfgs.provenance import digest_file
@@ -15,6 +16,7 @@ class Candidates:
     def __init__(self, epochs: Sequence[int], encoder: ImageEncoder, weights: Path) -> None:
         self.paths = {epoch: candidate_path(weights, epoch) for epoch in epochs}
         self.encoder = encoder
+        self.kept: list[int] = []
 
     @property
     def digests(self) -> dict[str, str]:
@@ -28,3 +30,15 @@ class Candidates:
         """Keep the image tower if `epoch` is one of those."""
         if epoch in self.paths:
             save_tower(self.encoder, self.paths[epoch])
+            self.kept.append(epoch)
+
+    def state(self) -> list[int]:
+        """Return the epochs whose towers are kept; the files stay where they are."""
+        return self.kept
+
+    def restore(self, state: list[int]) -> None:
+        """Go on where `state` was taken; `DfgsError` names a tower that has gone since."""
+        self.kept = state
+        for path in (self.paths[epoch] for epoch in state):
+            if not path.is_file():
+                raise DfgsError(f"{path} is gone, which an interrupted attempt left; remove its state and run again")

@@ -31,19 +31,29 @@ from dfgs.samplers.base import BatchSampler, FeatureRequest, Labels
 from dfgs.training.auditing import EpochAudits
 from dfgs.training.bank import IdentityBank, graph_agreement
 from dfgs.training.candidates import Candidates
+from dfgs.training.checkpoints import NEVER, Checkpoint, Rhythm
 from dfgs.training.loop import TIMES, Stage, build_losses, train
 from dfgs.training.loss_scale import LossScale
+from dfgs.training.progress import Stopwatch
 from dfgs.training.source import Source, load_source
 
 
-def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], workers: int, device: torch.device) -> None:
+def finetune(
+    job: dict[str, Any],
+    prompts: Path,
+    output: dict[str, Path],
+    workers: int,
+    device: torch.device,
+    rhythm: Rhythm = NEVER,
+) -> None:
     """Fine-tune the image encoder of one trial and write `weights`, `curve` (a row per epoch), `audit` and `record`.
 
     A job with `selection` also leaves the image tower after those epochs in `candidates`, beside `weights`. `prompts`
     is the file of stage 1: its image tower is the start, its text features are frozen. Raises `DfgsError` if it was
-    learned on other training images, whose text features would be other people's.
+    learned on other training images, whose text features would be other people's. A state is kept beside the weights
+    in the `rhythm` that is asked for, and gone on from.
     """
-    started = time.perf_counter()
+    clock = Stopwatch()
     backbone = BackboneSettings.model_validate(job["backbone"])
     settings, batch = FinetuneSettings.model_validate(job["finetune"]), BatchSettings.model_validate(job["batch"])
     source = load_source(job["source"], backbone)
@@ -82,7 +92,11 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
         watchers=(audits, candidates),
         scale=LossScale(encoder.arithmetic, device),
     )
-    curve = train(stage, device)
+    belongs = {"job": job, "prompts": digest_file(prompts), "images": source.pixels_digest(), "device": device.type}
+    checkpoint = Checkpoint(output["weights"], belongs, rhythm)
+    parts = {"audits": audits, "candidates": candidates, "graph_features": features, "generator": context.generator}
+    with checkpoint.keeping(clock=clock, **parts):
+        curve = train(stage, device, checkpoint)
     cost = sampler_cost(curve) | features.cost(source.labels, job["seed"])
     save_tower(encoder, output["weights"])
     write_curve(curve, output["curve"])
@@ -98,8 +112,9 @@ def finetune(job: dict[str, Any], prompts: Path, output: dict[str, Path], worker
         record["candidates"] = candidates.digests
     size = {"images": len(source.store), "identities": source.identities, "device": device.type}
     record["batches"] = audits.batches
-    seconds = {"seconds": time.perf_counter() - started, "audit_seconds": audits.seconds}
+    seconds = {"seconds": clock.seconds, "audit_seconds": audits.seconds}
     write_json(output["record"], {**record, **seconds, **cost, **size})
+    checkpoint.clear()
 
 
 def _check_source(prompts: Path, source: Source) -> None:
@@ -170,6 +185,17 @@ class GraphFeatures:
         """Let the bank see what a training step has computed, augmentation included."""
         assert self.bank is not None
         self.bank.add(features.joined(self.names).cpu().numpy(), labels.cpu().numpy())
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs: the bank's means and what the graphs have cost."""
+        figures = {"seconds": self.seconds, "count": self.count, "used": dict(self.used)}
+        return figures | {"bank": {} if self.bank is None else self.bank.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.seconds, self.count, self.used = state["seconds"], state["count"], Counter(state["used"])
+        if self.bank is not None:
+            self.bank.restore(state["bank"])
 
     def cost(self, labels: Labels, seed: int) -> dict[str, Any]:
         """Tell the seconds, number and features of the graphs; of a bank's also how it agrees with clean features."""

@@ -20,7 +20,9 @@ from dfgs.models.clip import ImageEncoder
 from dfgs.models.features import Features
 from dfgs.models.memory import memory_named
 from dfgs.samplers._continued import ContinuedPasses
+from dfgs.training.checkpoints import Checkpoint
 from dfgs.training.loss_scale import LossScale
+from dfgs.training.progress import Progress
 from dfgs.training.schedules import finetune_rate
 
 log = logging.getLogger(__name__)
@@ -71,44 +73,63 @@ def build_losses(settings: dict[str, dict[str, Any]], context: LossContext) -> d
     return losses
 
 
-def train(stage: Stage, device: torch.device) -> list[dict[str, float]]:
+def train(stage: Stage, device: torch.device, checkpoint: Checkpoint) -> list[dict[str, float]]:
     """Train `stage.encoder` in place and return one row of figures per epoch, its `TIMES` in seconds among them.
 
-    Adam, weight decay as in CLIP-ReID, biases at `bias_factor` times the rate. Raises `DivergedError` naming stage,
-    sampler and step when a loss is not finite, or gradients are not at any loss scale.
+    Adam, weight decay as in CLIP-ReID, biases at `bias_factor` times the rate. Goes on from `checkpoint` as if it had
+    not been cut off, bit for bit. Raises `DivergedError` naming stage, sampler and step when a loss is not
+    finite, or gradients are not at any loss scale, and `Preempted` when the job is asked to leave.
     """
-    optimiser = _optimiser(stage)
-    curve = []
-    for epoch in range(1, stage.epochs + 1):
-        for watcher in stage.watchers:
-            watcher.begin(epoch)
-        started = time.perf_counter()
-        rate = finetune_rate(stage.settings, stage.first_epoch + epoch - 1)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
-        figures = _Means(first_step=(epoch - 1) * len(stage.passes) + 1)
-        for segment in stage.passes.segments():
-            stage.encoder.train()
-            for images, indices in stage.loader.load(segment):
-                _step(stage, optimiser, images, indices, figures)
-        served = stage.passes.statistics
-        row = {"epoch": epoch, "step": epoch * len(stage.passes), "learning_rate": rate, **figures.values()}
-        row |= {
-            "passes": stage.passes.passes,
-            "restarts": served.restarts,
-            "identities_served": served.identities_served,
-        }
-        row |= {"images_served": served.images_served, "images_repeated": served.images_repeated}
-        row["graph_recall"] = served.graph_recall
-        scaled = stage.scale.figures()
-        row |= scaled
-        times = time.perf_counter() - started, stage.passes.seconds + figures.observing
-        curve.append(row | dict(zip(TIMES, times, strict=True)))
-        told = _restarts(stage.passes) + stage.scale.told(scaled)
-        log.info("%s epoch %d/%d: loss %.4f, rate %.2e%s", stage.name, epoch, stage.epochs, row["loss"], rate, told)
-        for watcher in stage.watchers:
-            watcher.end(epoch, stage.passes)
-    return curve
+    optimiser, progress = _optimiser(stage), Progress(stage.passes, stage.loader, _Means(first_step=1))
+    parts = {
+        "encoder": stage.encoder,
+        "losses": nn.ModuleDict(stage.losses),
+        "optimiser": optimiser,
+        "scale": stage.scale,
+    }
+    with checkpoint.keeping(**parts, progress=progress):
+        for epoch in range(len(progress.curve) + 1, stage.epochs + 1):
+            if not stage.passes.is_inside:
+                for watcher in stage.watchers:
+                    watcher.begin(epoch)
+                progress.begin_epoch(_Means(first_step=(epoch - 1) * len(stage.passes) + 1))
+            rate = finetune_rate(stage.settings, stage.first_epoch + epoch - 1)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * group["factor"]
+            _train_epoch(stage, optimiser, progress, checkpoint)
+            row = {"epoch": epoch, "step": epoch * len(stage.passes), "learning_rate": rate}
+            scaled = stage.scale.figures()
+            progress.curve.append(row | _figures(progress) | scaled)
+            told = progress.curve[-1]["loss"], rate, _restarts(stage.passes) + stage.scale.told(scaled)
+            log.info("%s epoch %d/%d: loss %.4f, rate %.2e%s", stage.name, epoch, stage.epochs, *told)
+            for watcher in stage.watchers:
+                watcher.end(epoch, stage.passes)
+            checkpoint.tick(f"epoch {epoch} of {stage.name}")
+    return progress.curve
+
+
+def _train_epoch(stage: Stage, optimiser: torch.optim.Adam, progress: Progress, checkpoint: Checkpoint) -> None:
+    """Train on the epoch's batches, of a resumed epoch on those that it lacks."""
+    for segment in stage.passes.segments():
+        stage.encoder.train()
+        progress.pending = len(segment)
+        for images, indices in stage.loader.load(segment):
+            _step(stage, optimiser, images, indices, progress.figures)
+            progress.pending -= 1
+            # A state between epochs is taken when the epoch's row is there.
+            if stage.passes.missing(progress.pending):
+                checkpoint.tick(f"step {progress.figures.next_step - 1} of {stage.name}")
+
+
+def _figures(progress: Progress) -> dict[str, float]:
+    """Figures of the epoch that has ended: means over its steps, what its batches held, its times."""
+    passes, served = progress.passes, progress.passes.statistics
+    row: dict[str, float] = progress.figures.values() | {"passes": passes.passes, "restarts": served.restarts}
+    row |= {"identities_served": served.identities_served}
+    row |= {"images_served": served.images_served, "images_repeated": served.images_repeated}
+    row["graph_recall"] = served.graph_recall
+    times = progress.clock.seconds, passes.seconds + progress.figures.observing
+    return row | dict(zip(TIMES, times, strict=True))
 
 
 def _restarts(passes: ContinuedPasses) -> str:

@@ -17,19 +17,20 @@ from dfgs.drawn.world import Corpus, draw_corpus
 from dfgs.errors import DfgsError, DivergedError
 from dfgs.models.clip import PromptEncoder, build_clip
 from dfgs.provenance import commit, versions, write_bytes, write_json
+from dfgs.training.checkpoints import NEVER, Checkpoint, Rhythm
 from dfgs.vision import open_clip
 
 HELD_OUT_DOMAINS = 20
 log = logging.getLogger(__name__)
 
 
-def pretrain(job: dict[str, Any], weights: Path, report: Path, device: torch.device) -> None:
+def pretrain(job: dict[str, Any], weights: Path, report: Path, device: torch.device, rhythm: Rhythm = NEVER) -> None:
     """Train a CLIP model from random weights and write it with its held-out caption retrieval.
 
     The caption corpus shows people and domains that no dataset holds. Token embeddings stay as initialised. Afterwards
     both projections are scaled so that un-normalised products have the temperature that the loss has learned, since the
     losses of CLIP-ReID use temperature 1. `report` gets Recall@1 of `held_out` pairs with distinct captions, and
-    chance.
+    chance. A state is kept beside `weights` in the `rhythm` that is asked for, and gone on from.
     """
     backbone = BackboneSettings.model_validate(job)
     settings = backbone.pretrain
@@ -39,7 +40,8 @@ def pretrain(job: dict[str, Any], weights: Path, report: Path, device: torch.dev
     clip = build_clip(untrained, None, settings.seed).to(device, memory_format=torch.channels_last)
     tokenizer = open_clip.get_tokenizer(backbone.architecture)
     corpus = draw_corpus(settings.seed, settings.domains, settings.pictures, settings.gap)
-    losses = _train(clip, _Pairs(corpus, tokenizer, device), settings)
+    checkpoint = Checkpoint(weights, {"job": job, "device": device.type}, rhythm)
+    losses = _train(clip, _Pairs(corpus, tokenizer, device), settings, checkpoint)
     held_out = draw_corpus(settings.seed + 1, HELD_OUT_DOMAINS, 3 * settings.held_out, settings.gap)
     pairs = _Pairs(_distinct(held_out, settings.held_out), tokenizer, device)
     image_features, text_features = _encode(clip, pairs)
@@ -49,6 +51,7 @@ def pretrain(job: dict[str, Any], weights: Path, report: Path, device: torch.dev
     chance = 100 / settings.held_out
     figures = {"caption_recall_at_1": recall, "caption_chance": chance, "pairs": settings.held_out, "loss": losses}
     write_json(report, {**figures, "job": job, "commit": commit(), "versions": versions()})
+    checkpoint.clear()
     log.info(
         "caption→image Recall@1 %.1f %% of %d pairs, %.0f times chance", recall, settings.held_out, recall / chance
     )
@@ -73,36 +76,57 @@ class _Pairs:
         return images.contiguous(memory_format=torch.channels_last)
 
 
-def _train(clip: nn.Module, pairs: _Pairs, settings: PretrainSettings) -> list[float]:
+class _Course:
+    """Steps done, the losses told of them, and the generator that draws the batches."""
+
+    def __init__(self, seed: int) -> None:
+        self.step, self.losses, self.rng = 0, list[float](), np.random.default_rng(seed)
+
+    def state(self) -> dict[str, Any]:
+        """Return all of it."""
+        return {"step": self.step, "losses": self.losses, "rng": self.rng.bit_generator.state}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.step, self.losses = state["step"], state["losses"]
+        self.rng.bit_generator.state = state["rng"]
+
+
+def _train(clip: nn.Module, pairs: _Pairs, settings: PretrainSettings, checkpoint: Checkpoint) -> list[float]:
     model: Any = clip
     model.token_embedding.weight.requires_grad_(False)
     text = PromptEncoder(clip)
     parameters = [p for p in clip.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, betas=(0.9, 0.98), eps=1e-6, weight_decay=settings.weight_decay)
     contrast = open_clip.ClipLoss()
-    rng = np.random.default_rng(settings.seed)
+    course = _Course(settings.seed)
     clip.train()
-    losses = []
-    for step in range(settings.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(settings, step)
-        rows = torch.from_numpy(rng.choice(len(pairs), settings.batch_size, replace=False))
-        ids = pairs.ids[rows]
-        images = functional.normalize(model.visual(pairs.images(rows, flip=bool(rng.random() < 0.5))), dim=1)
-        texts = functional.normalize(text(model.token_embedding(ids), ids), dim=1)
-        loss = contrast(images, texts, model.logit_scale.exp())
-        if not bool(loss.isfinite()):
-            raise DivergedError(f"pretrain: the loss is {float(loss)} at step {step + 1}; lower pretrain.learning_rate")
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, math.log(100))
-        if step % 25 == 0 or step == settings.steps - 1:
-            losses.append(float(loss.detach()))
-            log.info("pretrain step %d/%d: loss %.3f", step + 1, settings.steps, losses[-1])
+    with checkpoint.keeping(clip=clip, optimiser=optimiser, course=course):
+        for step in range(course.step, settings.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = _rate(settings, step)
+            rows = torch.from_numpy(course.rng.choice(len(pairs), settings.batch_size, replace=False))
+            ids = pairs.ids[rows]
+            flip = bool(course.rng.random() < 0.5)
+            images = functional.normalize(model.visual(pairs.images(rows, flip=flip)), dim=1)
+            texts = functional.normalize(text(model.token_embedding(ids), ids), dim=1)
+            loss = contrast(images, texts, model.logit_scale.exp())
+            if not bool(loss.isfinite()):
+                raise DivergedError(
+                    f"pretrain: the loss is {float(loss)} at step {step + 1}; lower pretrain.learning_rate"
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(0, math.log(100))
+            if step % 25 == 0 or step == settings.steps - 1:
+                course.losses.append(float(loss.detach()))
+                log.info("pretrain step %d/%d: loss %.3f", step + 1, settings.steps, course.losses[-1])
+            course.step = step + 1
+            checkpoint.tick(f"step {course.step} of {settings.steps}")
     clip.eval()
-    return losses
+    return course.losses
 
 
 def _rate(settings: PretrainSettings, step: int) -> float:

@@ -11,7 +11,7 @@ from dfgs.config import BackboneSettings, BatchSettings, FinetuneSettings
 from dfgs.data import ImageStore
 from dfgs.datasets import open_dataset
 from dfgs.datasets.base import join
-from dfgs.provenance import digest_json
+from dfgs.provenance import digest_bytes, digest_json
 from dfgs.samplers.base import Labels
 
 
@@ -37,6 +37,11 @@ class Source:
     def digest(self) -> str:
         """Digest of the source's name and its images' names and identities, wherever they lie."""
         return digest_json([self.name, [path.name for path in self.store.paths], self.pids.tolist()])
+
+    def pixels_digest(self, sample: int = 64) -> str:
+        """Digest a sample of the images as they are decoded: a world that is drawn anew may keep every name."""
+        rows = np.unique(np.linspace(0, len(self.store) - 1, sample, dtype=int))
+        return digest_bytes(b"".join(self.store[row].numpy().tobytes() for row in rows.tolist()))
 
     def iterations(self, settings: FinetuneSettings, batch: BatchSettings) -> int:
         """Batches in an epoch, the same for every sampler: as configured, else images / batch size."""
