@@ -12,7 +12,7 @@ import dfgs
 
 PACKAGE = Path(dfgs.__file__).parent
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"registry", "errors", "provenance", "isolation", "packs", "runs"}),
+    frozenset({"registry", "errors", "provenance", "isolation", "packs"}),
     frozenset({"samplers", "datasets", "drawn", "metrics", "results", "images", "cuhk03_mat"}),
     frozenset(
         {
