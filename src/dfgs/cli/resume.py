@@ -50,6 +50,7 @@ def prove_resume(files: tuple[Path, ...], name: str | None, scratch: Path | None
     kills, bad = sum(len(o.kills) for o in outcomes), sum(bool(o.differing) for o in outcomes)
     click.echo(
         f"{kills} signals in {trials} runs, {sum(o.attempts for o in outcomes)} attempts, "
+        f"{sum(o.resumed for o in outcomes)} from a state, "
         f"{time.monotonic() - started:.0f} s: {trials - bad} runs equal to undisturbed ones, {bad} differ"
     )
     if bad:

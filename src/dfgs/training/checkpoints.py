@@ -35,6 +35,8 @@ class Rhythm:
 
 
 NEVER = Rhythm()
+GOING_ON = "going on from"
+"""How the log line of an attempt begins that has found a state."""
 
 
 class Checkpoint:
@@ -135,7 +137,7 @@ class Checkpoint:
         if other:
             log.warning("%s is the state of a job with other %s; starting over", self.path, ", ".join(other))
             return {}
-        log.info("going on from %s", self.path)
+        log.info("%s %s", GOING_ON, self.path)
         return dict(state)
 
 

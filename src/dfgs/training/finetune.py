@@ -195,7 +195,7 @@ class GraphFeatures:
         """Go on where `state` was taken."""
         self.seconds, self.count, self.used = state["seconds"], state["count"], Counter(state["used"])
         if self.bank is not None:
-            self.bank.restore(state["bank"])
+            self.bank.restore({name: rows.numpy() for name, rows in state["bank"].items()})
 
     def cost(self, labels: Labels, seed: int) -> dict[str, Any]:
         """Tell the seconds, number and features of the graphs; of a bank's also how it agrees with clean features."""

@@ -19,7 +19,7 @@ from dfgs.config import Config
 from dfgs.drawn.world import DomainSpec, publish_domain
 from dfgs.errors import EXIT_PREEMPTED, DfgsError, did_you_mean
 from dfgs.grid import Grid, Job, Trial
-from dfgs.training.checkpoints import state_path
+from dfgs.training.checkpoints import GOING_ON, state_path
 from dfgs.training.comparison import differ
 
 STAGES = ("pretrain", "learn-prompts", "finetune")
@@ -53,18 +53,23 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One trial: the stage, the signals with the seconds at which they came, attempts, and files that differ."""
+    """One trial: the stage, the signals with the seconds at which they came, and files that differ.
+
+    `resumed` of the attempts went on from a state; `whole` are the seconds of an undisturbed run.
+    """
 
     stage: str
     kills: tuple[tuple[str, float], ...]
     attempts: int
+    resumed: int
     whole: float
     differing: tuple[str, ...]
 
     def __str__(self) -> str:
         kills = ", ".join(f"{name} at {seconds:.2f} s" for name, seconds in self.kills)
         end = "differs: " + ", ".join(self.differing) if self.differing else "equal"
-        return f"{self.stage:13} | {kills:45} | of {self.whole:.2f} s | {self.attempts} attempts | {end}"
+        attempts = f"{self.attempts} attempts, {self.resumed} from a state"
+        return f"{self.stage:13} | {kills:45} | of {self.whole:.2f} s | {attempts} | {end}"
 
 
 class Proof:
@@ -105,23 +110,25 @@ class Proof:
         """Kill a run up to `MOST_KILLS` times, at least once, then let it end."""
         planned, kills, attempts = int(self.rng.integers(1, MOST_KILLS + 1)), list[tuple[str, float]](), 0
         status = EXIT_PREEMPTED
-        while status == EXIT_PREEMPTED or status < 0:
+        while (status == EXIT_PREEMPTED or status < 0) and attempts < MOST_ATTEMPTS:
             attempts += 1
-            process = self._start(stage, folder)
-            if len(kills) < planned:
-                kills += self._kill(process, self.rng.uniform(0, self.whole[stage]))
+            started, process = time.perf_counter(), self._start(stage, folder)
+            sent = self._kill(process, self.rng.uniform(0, self.whole[stage])) if len(kills) < planned else []
             status = _finish(process)
-            if not status and not kills:  # it was faster than the undisturbed run
+            if status:
+                kills += sent
+            elif not kills:  # it ended before the signal came: again, sooner
+                self.whole[stage] = time.perf_counter() - started
                 _empty(folder)
-                status = EXIT_PREEMPTED
-            if attempts > MOST_ATTEMPTS:
-                break
+                _log(folder).unlink()
+                status, attempts = EXIT_PREEMPTED, 0
         if status:
             raise DfgsError(f"{stage} in {folder} ends with status {status} after {kills}: {_told(folder)}")
         names = self._differing(stage, folder)
         if not names:
             _empty(folder)
-        return Outcome(stage, tuple(kills), attempts, self.whole[stage], names)
+        resumed = _log(folder).read_text(encoding="utf-8").count(GOING_ON)
+        return Outcome(stage, tuple(kills), attempts, resumed, self.whole[stage], names)
 
     def _differing(self, stage: str, folder: Path) -> tuple[str, ...]:
         """Name the outputs that are not those of the undisturbed run, and a state that was left behind."""
