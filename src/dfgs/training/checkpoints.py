@@ -17,9 +17,8 @@ from dfgs.provenance import digest_bytes, digest_json, versions, whole_file
 from dfgs.runs.signals import Notice
 
 log = logging.getLogger(__name__)
-ROOMS = ("training", "losses", "models", "samplers", "datasets", "drawn")
-FILES = ("augmix.py", "data.py", "extraction.py", "images.py", "vision.py")
-"""Code that a training runs through: a state of other code is not gone on with."""
+ROOMS = ("training", "losses", "models", "device", "samplers", "datasets", "drawn", "packs")
+"""Code that a training runs through, beside the package's single files: a state of other code is not gone on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +146,10 @@ def state_path(output: Path) -> Path:
 
 
 def code_digest() -> str:
-    """Digest the source files of `ROOMS` and `FILES`."""
+    """Digest the source files of `ROOMS` and the package's single files."""
     package = Path(__file__).parents[1]
-    files = sorted(path for room in ROOMS for path in (package / room).glob("*.py"))
-    return digest_bytes(b"".join(path.read_bytes() for path in (*files, *(package / name for name in FILES))))
+    files = sorted(path for room in ("", *ROOMS) for path in (package / room).glob("*.py"))
+    return digest_bytes(b"".join(path.read_bytes() for path in files))
 
 
 def _methods(part: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
@@ -161,13 +160,14 @@ def _methods(part: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
 
 
 def _random() -> dict[str, Any]:
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    # To ask a GPU that nothing uses would take memory on it.
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []}
 
 
 def _restore_random(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["cpu"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    for device, state in zip(range(torch.cuda.device_count()), states["cuda"], strict=False):
+        torch.cuda.set_rng_state(state, device)
 
 
 def _plain(value: Any) -> Any:
