@@ -65,7 +65,7 @@ class Killing(Asked):
 
 def contents(folder: Path) -> dict[str, Any]:
     """What a stage left, what was measured apart; a state that is left behind counts."""
-    return {path.name: comparable(path) for path in sorted(folder.iterdir())}
+    return {str(path.relative_to(folder)): comparable(path) for path in folder.rglob("*") if path.is_file()}
 
 
 def cut_off(stage: Stage, folder: Path, rhythm: Callable[[], Rhythm]) -> int:
@@ -89,7 +89,7 @@ def stage_0_and_1(values: Values, workers: int = 0) -> Stage:
 
 
 def stage_2(values: Values, sampler: str, prompts: Path, workers: int = 0) -> Stage:
-    job = Grid(Config.parse(values)).finetune_job(Trial("a", "tiny", sampler, 0))
+    job = {**Grid(Config.parse(values)).finetune_job(Trial("a", "tiny", sampler, 0)), "selection": [1]}
 
     def run(folder: Path, rhythm: Rhythm) -> None:
         names = {"weights": "weights.safetensors", "curve": "curve.csv", "audit": "audit.csv", "record": "record.json"}
@@ -164,6 +164,15 @@ def test_a_job_that_leaves_names_signal_step_and_state(on_disk: Values, prompts:
     with pytest.raises(Preempted, match=told):
         stage_2(on_disk, "pk", prompts)(tmp_path / "run", Rhythm(notice=Asked(3)))
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["weights.safetensors.resume"]
+
+
+def test_a_candidate_that_has_gone_since_is_named(on_disk: Values, prompts: Path, tmp_path: Path) -> None:
+    stage = stage_2(on_disk, "pk", prompts)
+    with pytest.raises(Preempted):
+        stage(tmp_path / "run", Rhythm(notice=Asked(6)))
+    (tmp_path / "run" / "candidates" / "epoch-1.safetensors").unlink()
+    with pytest.raises(DfgsError, match=r"epoch-1\.safetensors is gone, which an interrupted attempt left; remove"):
+        stage(tmp_path / "run", NEVER)
 
 
 class Counter:

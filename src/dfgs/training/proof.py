@@ -236,6 +236,8 @@ def _cut(job: Any, steps: int) -> Job:
                 job[part]["epochs"] = min(2, job[part]["epochs"])
         if job.get("finetune"):
             job["finetune"]["iterations"] = min(steps, job["finetune"]["iterations"] or steps)
+        if job.get("selection"):
+            job["selection"] = [epoch for epoch in job["selection"] if epoch < job["finetune"]["epochs"]]
         if job.get("pretrain"):
             job["pretrain"]["steps"] = min(steps, job["pretrain"]["steps"])
     return dict(job)
