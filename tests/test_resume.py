@@ -320,11 +320,11 @@ def test_a_whole_process_group_that_is_asked_to_leave_leaves_as_preempted(
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGUSR2)
+    os.killpg(process.pid, signal.SIGTERM)
     told = process.communicate(timeout=120)[1]
     assert process.returncode == 75, told
     assert re.search(
-        r"^preempted: SIGUSR2 after step \d+ of stage 2; the next attempt goes on from .*/w\.resume$", told, re.M
+        r"^preempted: SIGTERM after step \d+ of stage 2; the next attempt goes on from .*/w\.resume$", told, re.M
     )
     assert "Traceback" not in told
 
