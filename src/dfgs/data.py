@@ -1,5 +1,6 @@
 """From image files to tensors: decoding, resizing, augmentation with a seed per image, and loaders."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dfgs.runs.signals import outlive
 from dfgs.seeding import seeded
 
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+WORKERS_PREFIX = re.compile(r"^[\w.]+Error: ")
 CACHE_LIMIT = 2 * 2**30
 """Bytes of resized images that are kept in memory; a larger set is decoded anew each time."""
 
@@ -218,7 +220,7 @@ class Loader:
                     yield self._prepare(images, {}), indices
         except DfgsError as error:
             # From a worker it comes with that worker's traceback before its own line.
-            raise DfgsError(str(error).splitlines()[-1].removeprefix("dfgs.errors.DfgsError: ")) from error
+            raise type(error)(WORKERS_PREFIX.sub("", str(error).splitlines()[-1])) from error
 
     def _prepare(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
         """Augment by what was drawn, if anything, and normalise."""

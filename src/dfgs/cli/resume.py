@@ -37,7 +37,7 @@ def prove_resume(files: tuple[Path, ...], name: str | None, scratch: Path | None
     On a cluster, inside an allocation: srun --ntasks=1 dfgs prove-resume --config my.yaml
     """
     from dfgs.cli import main
-    from dfgs.runs.given import read_given
+    from dfgs.config.files import read_given
     from dfgs.training.proof import Proof, Terms
 
     folder = (scratch or Path(mkdtemp(prefix="dfgs-prove-"))).resolve()

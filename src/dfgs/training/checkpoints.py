@@ -14,6 +14,7 @@ import torch
 
 from dfgs.errors import DfgsError
 from dfgs.provenance import digest_bytes, digest_json, versions, whole_file
+from dfgs.runs.attempts import keep
 from dfgs.runs.signals import Notice
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class Checkpoint:
         state = {"key": self._key, "random": _random(), "parts": {n: _methods(p)[0]() for n, p in self._parts.items()}}
         with whole_file(self.path) as partial, partial.open("wb") as handle:
             torch.save(_plain(state), handle)
+        keep()
         self.saves += 1
         self.seconds += time.perf_counter() - started
 
