@@ -13,7 +13,7 @@ from dfgs.config import BackboneSettings, InputSettings, TestSettings
 from dfgs.data import ImageStore, Loader
 from dfgs.datasets import open_dataset
 from dfgs.datasets.base import Ids
-from dfgs.feature_store import store_features, stored
+from dfgs.feature_store import model_key, store_features, stored, view_file
 from dfgs.images import image_bytes
 from dfgs.models.clip import ImageEncoder, build_clip
 from dfgs.models.memory import memory_named
@@ -69,7 +69,7 @@ def _embed_view(
     job: dict[str, Any], view: "_View", models: dict[str, "_Model"], folder: Path, workers: int
 ) -> dict[str, str]:
     """Embed a view with every model that has not seen it; return the names of the files in `folder`, by model."""
-    files = {name: folder / f"{digest_json([model.key, view.digest])}.npy" for name, model in models.items()}
+    files = {name: folder / view_file(model.key, view.digest) for name, model in models.items()}
     missing = [name for name, file in files.items() if not stored(file)]
     if missing:
         log.info("embedding %s: %d images", view.key.replace("/", " "), len(view.paths))
@@ -127,9 +127,7 @@ def _model(job: dict[str, Any], weights: dict[str, Path], device: torch.device) 
         encoder = ImageEncoder(clip.visual, frozen)
     encoder.compute_as(Arithmetic.of(job, device)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     files = {name: digest_file(path) for name, path in weights.items()}
-    decides = [files, job["backbone"], job["input"]["normalise"], job["test"]["features"]]
-    # float32 is not named, as in keys of before there was another: nothing is embedded again
-    return _Model(encoder, digest_json(decides + ([job["precision"]] if encoder.arithmetic.is_mixed else [])))
+    return _Model(encoder, model_key(files, job))
 
 
 @dataclass(frozen=True, slots=True)

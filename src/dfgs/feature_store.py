@@ -1,5 +1,6 @@
 """Feature files: float32 arrays (images, d) in NumPy's own format, and the index that tells what they are."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfgs.errors import DfgsError
-from dfgs.provenance import read_json, whole_file
+from dfgs.provenance import digest_json, read_json, whole_file
 
 INDEX = ("features", "images", "datasets", "distance", "normalise", "settings")
 """Keys of an index: feature files and digests of the images by DATASET/SPLIT/VIEW, the datasets, and what decides a
@@ -15,6 +16,21 @@ number (distance, whether rows are scaled to length 1, other settings)."""
 
 HEADER = 128
 """Bytes of NumPy's header before the rows."""
+
+
+def model_key(weights: Mapping[str, str], job: dict[str, Any]) -> str:
+    """Digest what decides a model's features but the images: its weight files' digests by kind, and parts of the job.
+
+    `job` is that of `dfgs embed`, or of the model's training, which holds the same parts.
+    """
+    decides = [weights, job["backbone"], job["input"]["normalise"], job["test"]["features"]]
+    # float32, of which no job tells, is not named, as in keys of before there was another: nothing is embedded again
+    return digest_json(decides + ([job["precision"]] if "precision" in job else []))
+
+
+def view_file(model: str, images: str) -> str:
+    """Name the feature file of a `model_key` and a view's images, which are digested in the index."""
+    return f"{digest_json([model, images])}.npy"
 
 
 def stored(path: Path) -> bool:

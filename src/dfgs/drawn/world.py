@@ -90,10 +90,31 @@ def _write(spec: DomainSpec, root: Path) -> tuple[str, dict[str, int]]:
     for shot in tqdm(draw_domain(spec), desc=f"drawing {root.name}", unit=" images", disable=None):
         digest.update(shot.name.encode() + shot.pixels.tobytes())
         counts[shot.folder] += 1
-        data = io.BytesIO()
-        Image.fromarray(shot.pixels).save(data, "JPEG", quality=95, subsampling=0)
-        (root / shot.folder / shot.name).write_bytes(data.getvalue())
+        (root / shot.folder / shot.name).write_bytes(_jpeg(shot.pixels))
     return digest.hexdigest()[:16], counts
+
+
+def _jpeg(pixels: Pixels) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=95, subsampling=0)
+    return data.getvalue()
+
+
+def differing_files(spec: DomainSpec, root: Path) -> tuple[str, list[str]]:
+    """Draw a domain anew; return the digest of its pixels, and the files below `root` that are not as drawn.
+
+    A file that is missing, or there though it was not drawn, differs too. JPEG files are compared byte by byte, so
+    another version of Pillow than the one that wrote them may find all of them different.
+    """
+    digest, there = hashlib.sha256(), {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    wrong = []
+    for shot in draw_domain(spec):
+        digest.update(shot.name.encode() + shot.pixels.tobytes())
+        name = f"{shot.folder}/{shot.name}"
+        if name not in there or (root / name).read_bytes() != _jpeg(shot.pixels):
+            wrong.append(name)
+        there.discard(name)
+    return digest.hexdigest()[:16], sorted({*wrong, *there})
 
 
 def digest_domain(spec: DomainSpec) -> str:

@@ -105,6 +105,7 @@ def finetune(
         "trial": job["trial"],
         "job": job,
         "weights": digest_file(output["weights"]),
+        "prompts": digest_file(prompts),
         "commit": commit(),
         "versions": versions(),
     }
