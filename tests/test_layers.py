@@ -56,6 +56,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "evaluation_figures",
             "disagreements",
             "doctor",
+            "page",
         }
     ),
     frozenset({"cli"}),

@@ -18,7 +18,7 @@ from dfgs.figures import REGISTRY as FIGURES
 from dfgs.figures.base import FigureData, save
 from dfgs.grid import Grid
 from dfgs.provenance import read_json
-from dfgs.rendering import to_markdown, write
+from dfgs.rendering import Table, to_markdown, write
 from dfgs.results import read_metrics
 from dfgs.samplers import REGISTRY as SAMPLERS
 from dfgs.selection_table import selection_table
@@ -103,7 +103,12 @@ def write_selection_table(job: dict[str, Any], metric: str, metrics: Path, stem:
 
 
 def write_audit_table(job: dict[str, Any], audits: tuple[Path, ...], stem: Path) -> None:
-    """Write what the batches of an experiment's trials held, by sampler and audited epoch, means over all trials.
+    """Write `audit_of` to `stem` + `.csv`, `.md` and `.tex`."""
+    write(audit_of(job, audits), stem)
+
+
+def audit_of(job: dict[str, Any], audits: tuple[Path, ...]) -> Table:
+    """Tell what the batches of an experiment's trials held, by sampler and audited epoch, means over all trials.
 
     `audits` are the runs' `audit.csv`. Raises `DfgsError` if none of them holds an audit.
     """
@@ -120,7 +125,7 @@ def write_audit_table(job: dict[str, Any], audits: tuple[Path, ...], stem: Path)
         f"the model before that epoch; means over {trials['source'].nunique()} sources and {trials['seed'].nunique()} "
         "seeds."
     )
-    write(audit_table(rows, [*models, "sampler", "epoch"], caption), stem)
+    return audit_table(rows, [*models, "sampler", "epoch"], caption)
 
 
 def write_figure(job: dict[str, Any], name: str, metrics: Path, curves: tuple[Path, ...], stem: Path) -> None:

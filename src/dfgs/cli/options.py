@@ -15,8 +15,8 @@ FILE = click.Path(path_type=Path)
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
 
-class _Job(click.ParamType[Any]):
-    """A job: JSON on the command line."""
+class _Json(click.ParamType[Any]):
+    """JSON on the command line."""
 
     name = "json"
 
@@ -27,7 +27,9 @@ class _Job(click.ParamType[Any]):
             self.fail(f"not JSON: {error}", param, ctx)
 
 
-job_option = click.option("--job", type=_Job(), required=True, help="The resolved job, as the workflow prints it.")
+JSON = _Json()
+
+job_option = click.option("--job", type=JSON, required=True, help="The resolved job, as the workflow prints it.")
 
 
 def _workers(context: click.Context, parameter: click.Parameter, count: int) -> int:
