@@ -11,12 +11,14 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/page.smk"
 
 
 rule all:
     default_target: True
     input:
         rules.collect.output,
+        rules.report.output,
         tables_of_all,
         figures_of_all,
         disagreements_of_all,
@@ -27,6 +29,7 @@ rule all:
 rule lean:
     input:
         rules.collect.output,
+        rules.report.output,
         tables_of_all,
         figures_of_all,
         disagreements_of_all,

@@ -5,6 +5,7 @@ import sys
 from dataclasses import asdict
 
 from dfgs.config import Config
+from dfgs.config.used import used
 from dfgs.errors import DfgsError
 from dfgs.figures import REGISTRY as FIGURES
 from dfgs.grid import Grid, Trial
@@ -141,6 +142,13 @@ def figures_of_all(wildcards):
 def disagreements_of_all(wildcards):
     planned = [name for name in GRID.config.run if GRID.has_contrasts(name)]
     return expand(rules.disagreements.output, experiment=planned)
+
+
+def records_of_all(wildcards):
+    trials = GRID.all_trials()
+    return [
+        p for t in trials for p in expand(rules.finetune.output.record, **asdict(t))
+    ]
 
 
 def dropped_of_all(wildcards):
