@@ -1,14 +1,17 @@
 """A tiny drawn dataset and a tiny configuration that the tests of several rooms share."""
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from dfgs.config import Config
 from dfgs.drawn.world import DomainSpec, publish_domain
 from dfgs.provenance import write_json
+from page_results import write_results
 
 TINY_WORLD = DomainSpec(
     seed=5,
@@ -142,3 +145,35 @@ def write_index(
     described = {"distance": test["distance"], "normalise": test["normalise"]}
     settings = {"features": test["features"], "input": [64, 32]}
     write_json(path, {"features": features, "images": digests, "datasets": datasets, **described, "settings": settings})
+
+
+def _with_two_metrics() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(TINY_CONFIG)
+    found["experiments"]["main"]["metrics"] = ["mAP", "rank1"]
+    return found
+
+
+@pytest.fixture(scope="session")
+def finished_config() -> Config:
+    """The configuration of `finished_results`."""
+    return Config.parse(_with_two_metrics())
+
+
+@pytest.fixture
+def page_values() -> dict[str, Any]:
+    """The tiny configuration with two metrics; every test gets its own."""
+    return _with_two_metrics()
+
+
+@pytest.fixture(scope="session")
+def finished_results(finished_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the whole tiny grid that nobody trained; not to be changed."""
+    results = tmp_path_factory.mktemp("page") / "results"
+    write_results(finished_config, results)
+    return results
+
+
+@pytest.fixture
+def results(finished_results: Path, tmp_path: Path) -> Path:
+    """A copy of these results that a test may change."""
+    return Path(shutil.copytree(finished_results, tmp_path / "results"))

@@ -56,6 +56,14 @@ class Copy:
         )
         return Run(done.returncode, done.stdout + done.stderr)
 
+    def dfgs(self, *arguments: str) -> Run:
+        """Run this copy's `dfgs` command in it."""
+        command = [sys.executable, "-m", "dfgs", *arguments]
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment(), capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+        return Run(done.returncode, done.stdout + done.stderr)
+
     def plan(self) -> dict[str, int]:
         """Jobs that Snakemake would run, by rule."""
         run = self.snakemake("--dry-run")

@@ -9,7 +9,7 @@ from conftest import Copy
 # What one more sampler costs on the smoke grid: two sources, one seed.
 CELLS = {"finetune": 2, "embed": 2, "score": 2}
 TABLES = {"judge": 1, "tabulate": 2, "tabulate_backbone": 1, "tabulate_selection": 1}
-REPORT = {"aggregate": 1, "collect": 1, "draw_figure": 8} | TABLES
+REPORT = {"aggregate": 1, "collect": 1, "draw_figure": 8, "report": 1} | TABLES
 PLANNED = {"tabulate_queries": 1, "disagreements": 1}
 AUDIT = {"tabulate_audit": 1}
 SAMPLERS = "samplers: [pk, dfgs-k3]"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -109,3 +110,37 @@ def test_a_diverged_cell_is_named_and_the_others_go_on(copy: Copy) -> None:
     assert "at step " in run.text
     assert (copy.root / "results/scores/tiny-a/tiny-hot/zero-shot/s0/metrics.csv").exists()
     assert not (copy.root / "results/runs/tiny-a/tiny-hot/pk/s0/weights.safetensors").exists()
+
+
+def test_the_page_holds_the_grid_and_every_digest_is_right(finished: Copy) -> None:
+    text = finished.read("results/report.html").decode()
+    assert "<title>Smoke grid</title>" in text
+    assert "dfgs reproduce smoke/tiny-a/tiny-b:half-1/tiny-dfgs/pk/s0/mAP" in text
+    run = finished.dfgs("verify")
+    assert run.code == 0, run.text
+    assert not re.search(r": 0 checked|[1-9]\d* wrong", run.text), run.text
+
+
+def test_a_number_is_made_again_and_another_recorded_digest_is_told(copy: Copy, tmp_path: Path) -> None:
+    command = ["reproduce", "smoke/tiny-a→tiny-b:half-1/tiny-dfgs/pk/s0/mAP", "--scratch", str(tmp_path / "again")]
+    run = copy.dfgs(*command)
+    assert run.code == 0, run.text
+    assert run.text.count(": same\n") == 5  # weights, candidates, curve, audit, value
+    record = "results/runs/tiny-a/tiny-dfgs/pk/s0/record.json"
+    copy.edit(record, '"weights": "', '"weights": "0')
+    run = copy.dfgs(*command)
+    assert run.code == 1
+    assert run.text.count(": DIFFERENT\n") == 1
+    assert copy.dfgs("verify").code == 1
+
+
+def test_an_unfinished_grid_has_a_page_only_when_asked_for_a_partial_one(copy: Copy) -> None:
+    shutil.rmtree(copy.root / "results/scores/tiny-ab/tiny-dfgs/pk")
+    refused = copy.dfgs("report", "config/smoke.yaml")
+    assert refused.code == 2
+    assert refused.text.startswith(
+        "error: 3 of the grid's cells are missing: smoke/tiny-ab/tiny-dfgs/pk/s0 on tiny-a, "
+    )
+    assert refused.text.count("\n") == 1
+    assert copy.dfgs("report", "--partial", "config/smoke.yaml").code == 0
+    assert b"<title>Partial: Smoke grid</title>" in copy.read("results/report.html")
