@@ -106,7 +106,9 @@ def differing_files(spec: DomainSpec, root: Path) -> tuple[str, list[str]]:
     A file that is missing, or there though it was not drawn, differs too. JPEG files are compared byte by byte, so
     another version of Pillow than the one that wrote them may find all of them different.
     """
-    digest, there = hashlib.sha256(), {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    folders = [root / name for name in (TRAIN, TEST, QUERY)]
+    there = {path.relative_to(root).as_posix() for folder in folders for path in folder.rglob("*") if path.is_file()}
+    digest = hashlib.sha256()
     wrong = []
     for shot in draw_domain(spec):
         digest.update(shot.name.encode() + shot.pixels.tobytes())

@@ -27,7 +27,7 @@ def gather(grid: Grid, results: Path, *, is_partial: bool) -> Page:
     """Read `results` and put together the page of a configuration's running experiments.
 
     Raises `DfgsError` that counts and names what has no numbers yet (not with `is_partial`: then the page says so),
-    and for what `grid_results.read_scores` refuses.
+    for what `grid_results.read_scores` refuses, and for numbers of one target under two protocols.
     """
     rows = read_scores(grid, results)
     missing = gaps(grid, rows)

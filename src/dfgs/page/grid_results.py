@@ -9,7 +9,7 @@ import pandas as pd
 
 from dfgs.errors import DfgsError
 from dfgs.grid import Grid, Trial
-from dfgs.results import COLUMNS, REFERENCE, check_one_protocol, merge
+from dfgs.results import COLUMNS, REFERENCE, merge
 
 NAMED = 6
 """Models that a refusal names; it counts the others."""
@@ -28,8 +28,7 @@ class Gap:
 def read_scores(grid: Grid, results: Path) -> pd.DataFrame:
     """Read the long rows of every scored trial, each under the experiments that it belongs to, in one frame.
 
-    Raises `DfgsError` where nothing is scored yet, where a cell has two numbers (both files are named) or the numbers
-    of one target two protocols.
+    Raises `DfgsError` where nothing is scored yet, and where a cell has two numbers, naming both files.
     """
     lists = {name: grid.trials(name) + grid.references(name) for name in grid.config.run}
     trials = sorted({trial for found in lists.values() for trial in found})
@@ -38,7 +37,6 @@ def read_scores(grid: Grid, results: Path) -> pd.DataFrame:
     if not there:
         raise DfgsError(f"{results / 'scores'}: none of the {len(paths)} models of this grid is scored; run it first")
     rows = merge(there)
-    check_one_protocol(rows)
     return pd.concat([_of(rows, name, trials, grid) for name, trials in lists.items()], ignore_index=True)
 
 
