@@ -20,7 +20,7 @@ from dfgs.metrics import PROTOCOLS
 from dfgs.page.grid_results import read_scores, scores_of
 from dfgs.per_query import write_queries
 from dfgs.provenance import digest_file, digest_json, write_json
-from dfgs.report import write_audit_table, write_figure, write_table
+from dfgs.report import TableInputs, write_audit_table, write_figure, write_table
 from dfgs.results import REFERENCE, write_metrics
 
 VERSIONS = "dfgs=0.1.0 numpy=2.4"
@@ -119,7 +119,7 @@ def _tabulate(grid: Grid, results: Path) -> None:
         metrics, job = results / "experiments" / name / "metrics.csv", grid.report_job(name)
         write_metrics(rows[rows["experiment"] == name], metrics)
         for metric in grid.config.experiments[name].metrics:
-            write_table(job, metric, metrics, results / "tables" / name / metric)
+            write_table(job, metric, TableInputs(metrics), results / "tables" / name / metric)
         folders = [results / "runs" / trial.path for trial in grid.trials(name)]
         write_audit_table(job, tuple(folder / "audit.csv" for folder in folders), results / "tables" / name / "audit")
         for figure in grid.config.experiments[name].figures:

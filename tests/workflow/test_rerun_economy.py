@@ -86,7 +86,7 @@ def test_an_edited_sampler_file_or_helper_runs_its_samplers_alone(copy: Copy, fi
 def test_another_contrast_runs_the_tables_that_it_is_in_alone(copy: Copy) -> None:
     copy.edit("config/smoke.yaml", "    baseline: pk\n    contrasts: [dfgs-k3]\n", "")
     copy.edit("config/smoke.yaml", SAMPLERS, f"{SAMPLERS}\n    contrasts: [{{sampler: pk, baseline: dfgs-k3}}]")
-    assert copy.plan() == {"judge": 1, "tabulate": 2} | PLANNED
+    assert copy.plan() == {"judge": 1, "tabulate": 2, "report": 1} | PLANNED
 
 
 def test_a_comment_in_the_config_runs_nothing(copy: Copy) -> None:

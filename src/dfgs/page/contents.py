@@ -14,6 +14,7 @@ from dfgs.page.grid_results import by_model, gaps, read_scores, told
 from dfgs.page.pictures import OF_BATCHES, pictures
 from dfgs.page.shown import Experiment, Page, Sheet
 from dfgs.provenance import read_json
+from dfgs.tables.beside import Beside, costs_of
 
 FIRST_COMMANDS = (
     ("everything, where it stopped", "snakemake --cores 2 --configfile results/config.json -- all"),
@@ -63,6 +64,8 @@ def _experiment(grid: Grid, name: str, rows: pd.DataFrame, around: tuple[Path, t
     within = {(source, target) for source, target in job["within"]}
     verdict = None if missing else verdicts.read_verdict(results, name)
     first, others = pictures(name, grid.config.experiments[name].figures, results)
+    records = _of_runs(grid, (name,), results, "record.json")
+    beside = Beside(costs=costs_of(read_json(path) for path in records))
     audits = _of_runs(grid, (name,), results, "audit.csv") if grid.config.audit else []
     return Experiment(
         name=name,
@@ -71,7 +74,10 @@ def _experiment(grid: Grid, name: str, rows: pd.DataFrame, around: tuple[Path, t
         notes=(*(verdict["notes"] if verdict else ()), *verdicts.notes(rows)),
         contrasts=tables.contrasts(verdict, f"{name}-contrasts") if verdict else None,
         main_picture=first,
-        tables=(*tables.comparisons(rows, job), *(() if missing else further_tables(name, job["metrics"], results))),
+        tables=(
+            *tables.comparisons(rows, job, beside),
+            *(() if missing else further_tables(name, job["metrics"], results)),
+        ),
         pictures=tuple(picture for picture in others if picture.name not in OF_BATCHES),
         batch_pictures=tuple(picture for picture in others if picture.name in OF_BATCHES),
         numbers=tables.single_numbers(rows, job),

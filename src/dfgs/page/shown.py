@@ -107,7 +107,7 @@ def shown(table: Table, ident: str, commands: Commands = ()) -> Sheet:
     return Sheet(
         ident=ident,
         title=title + stop.strip(),
-        note=note,
+        note=" ".join([note, *table.notes]).strip(),
         header=table.header,
         labels=table.labels,
         rows=table.rows,

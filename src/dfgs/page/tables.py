@@ -14,18 +14,19 @@ from dfgs.report import audit_of
 from dfgs.results import REFERENCE
 from dfgs.stats import AVERAGE, Transfer, transfer_label
 from dfgs.tables import backbone_table, comparison
+from dfgs.tables.beside import Beside
 
 VERDICT_COLUMNS = ("contrast", "difference", "95 % interval", "pairs", "p (Holm)", "verdict", "more seeds needed")
 Job = dict[str, Any]
 
 
-def comparisons(rows: pd.DataFrame, job: Job) -> list[Sheet]:
+def comparisons(rows: pd.DataFrame, job: Job, beside: Beside) -> list[Sheet]:
     """Compare the samplers of an experiment by each of its metrics that has numbers, and show the untuned backbone."""
     name, within = job["experiment"], {(source, target) for source, target in job["within"]}
     sheets = []
     for metric in job["metrics"]:
         if metric in set(rows["metric"]):
-            table = comparison(rows, metric, within, job["samplers"])
+            table = comparison(rows, metric, within, job["samplers"], beside)
             sheets.append(shown(table, f"{name}-{metric}", _mean_commands(table.numbers, name, within)))
     if (rows["sampler"] == REFERENCE).any():
         sheets.append(shown(backbone_table(rows), f"{name}-backbone", _backbone_commands(rows, name)))
