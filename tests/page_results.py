@@ -76,10 +76,11 @@ def _train(grid: Grid, trial: Trial, results: Path, number: int) -> None:
         writer = csv.DictWriter(handle, list(audit))
         writer.writeheader()
         writer.writerow(audit)
+    size = {"identities": 4, "images": 9}
     seconds = {"seconds": 10.0 + number, "epoch_seconds": [4.0], "sampler_seconds": [1.0], "graph_seconds": 0.5}
     digests = {"weights": digest_file(folder / "weights.safetensors"), "prompts": digest_file(prompts)}
     made = {"commit": COMMIT, "versions": VERSIONS, "trial": asdict(trial), "job": grid.finetune_job(trial)}
-    write_json(folder / "record.json", {**made, **digests, **seconds})
+    write_json(folder / "record.json", {**made, **digests, **seconds, **size})
 
 
 def _tensors(path: Path, values: dict[str, int], metadata: dict[str, str] | None = None) -> None:
