@@ -1,8 +1,8 @@
 """Faults on purpose: `python benchmarks/faults.py kills` ends trainings at random moments and looks how they go on.
 
 60 SIGKILLs and 40 SIGTERMs over pre-training, prior and prompts, and fine-tuning of `config/smoke.yaml`, half of each
-with four loader processes; every run must end with the digests of an undisturbed one. About ten minutes of one core.
-`--share 0.1` is a tenth of it. Exit status 1 if a run differs.
+with four loader processes (or as many as there are cores); every run must end with the digests of an undisturbed one.
+About ten minutes of one core. `--share 0.1` is a tenth of it. Exit status 1 if a run differs.
 """
 
 import os
@@ -18,7 +18,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 SMOKE = Path(__file__).parents[1] / "config" / "smoke.yaml"
 ROUNDS = (("SIGKILL", 30, 0), ("SIGKILL", 30, 4), ("SIGTERM", 20, 0), ("SIGTERM", 20, 4))
-"""Signal, how many, loader processes."""
+"""Signal, how many, loader processes (as many as there are cores, where those are fewer)."""
 
 
 @click.command("kills")
@@ -32,7 +32,8 @@ def run(share: float, seed: int) -> None:
 
     config, started, outcomes = read_given([SMOKE]), time.monotonic(), list[Outcome]()
     with tempfile.TemporaryDirectory() as folder:
-        for number, (name, wanted, workers) in enumerate(ROUNDS):
+        for number, (name, wanted, many) in enumerate(ROUNDS):
+            workers = min(many, len(os.sched_getaffinity(0)))
             terms = Terms(Path(folder) / str(number), (name,), steps=0, every=2, seed=seed + number, workers=workers)
             done = 0
             for outcome in Proof(main, config, None, terms).trials():

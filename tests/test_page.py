@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from dfgs.cli.page import report
 from dfgs.config import Config
-from dfgs.config.used import read_config, used
+from dfgs.config.used import used
 from dfgs.errors import DfgsError
 from dfgs.grid import Grid, Trial
 from dfgs.metrics import PROTOCOLS
@@ -31,6 +31,7 @@ from dfgs.page.protocols import MEANING, sentence, sentences, words
 from dfgs.page.write import write_page
 from dfgs.provenance import read_json, write_json
 from dfgs.rendering import Entry
+from dfgs.stats.summary import Contrast, Pair, Verdict, write_verdict
 from page_results import write_scores
 
 Values = dict[str, Any]
@@ -148,18 +149,43 @@ def test_without_a_verdict_the_page_says_so_and_means_prove_nothing(page: Callab
     assert "mean ± 95 % t-interval over n = 2 seeds" in text
 
 
+VERDICT = Verdict(
+    experiment="main",
+    title="Main",
+    metric="mAP",
+    margin=0.5,
+    level=0.05,
+    sentences=("Nothing is proved.", "Seven seeds more."),
+    notes=("One backbone.",),
+    averaged={"a": ("b",)},
+    is_within=False,
+    commits=("c0ffee",),
+    contrasts=(
+        Contrast(
+            *("tiny", "random", "pk", -2.0, -9.0, 5.0, "t", "", 1.5, 0.5, 0.5, "undecided", 7),
+            pairs=(Pair("a", 0, -1.0), Pair("a", 1, -3.0)),
+        ),
+    ),
+    blocks=(),
+)
+
+
+def test_a_table_marks_whom_a_sampler_beats(page: Callable[..., str], results: Path) -> None:
+    won = replace(VERDICT.contrasts[0], verdict="better", adjusted=0.01, seeds_needed=0)
+    assert "beats" not in page()
+    write_verdict(replace(VERDICT, contrasts=(won,)), results / "experiments/main/verdict.json")
+    assert "beats" in page()
+
+
 def test_the_two_sentences_of_a_verdict_come_before_everything(page: Callable[..., str], results: Path) -> None:
-    contrast = {"model": "tiny", "sampler": "random", "baseline": "pk", "mean": -2.0, "low": None, "high": None}
-    contrast |= {"adjusted": 0.5, "verdict": "undecided", "seeds_needed": 7, "pairs": [1, 2]}
-    said = {"experiment": "main", "metric": "mAP", "margin": 0.5, "level": 0.05, "notes": ["One backbone."]}
-    verdict = {"schema": 1, "sentences": ["Nothing is proved.", "Seven seeds more."], "contrasts": [contrast], **said}
-    write_json(results / "experiments/main/verdict.json", verdict)
+    path = results / "experiments/main/verdict.json"
+    write_verdict(VERDICT, path)
     text = page()
     assert "No verdict" not in text
     body = text[text.index("<main>") :]
     assert body.index("Nothing is proved. Seven seeds more.") < body.index("One backbone.") < body.index("<img")
     assert body.index("<img") < body.index("random − pk") < body.index("Results</h2>")
-    write_json(results / "experiments/main/verdict.json", verdict | {"schema": 2})
+    write_json(path, read_json(path) | {"schema": 2})
     with pytest.raises(DfgsError, match=r"verdict\.json: no verdict of schema 1"):
         page()
 
@@ -181,7 +207,7 @@ def test_an_unfinished_grid_is_refused_in_one_line_that_counts_and_names_what_is
 
 def test_a_partial_page_says_so_and_names_what_is_missing(page: Callable[..., str], results: Path) -> None:
     shutil.rmtree(results / "scores" / PK.path)
-    write_json(results / "experiments/main/verdict.json", {"schema": 1, "sentences": ["Of the whole grid.", "Old."]})
+    write_verdict(replace(VERDICT, sentences=("Of the whole grid.", "Old.")), results / "experiments/main/verdict.json")
     text = page(is_partial=True)
     assert "<title>Partial: Main</title>" in text
     assert "Unfinished: 3 cells of the grid have no numbers yet." in text
@@ -409,21 +435,6 @@ def test_the_recorded_configuration_gives_the_same_jobs(
 
 def _prompts(trial: Trial) -> tuple[str, str, int]:
     return trial.source, trial.model, trial.seed
-
-
-def test_configurations_are_laid_over_the_default_one(tmp_path: Path) -> None:
-    path = tmp_path / "one.yaml"
-    path.write_text("experiments: {main: {seeds: [5]}}\n", encoding="utf-8")
-    main = read_config([path]).experiments["main"]
-    assert main.seeds == (5,)
-    assert main.samplers == read_config([]).experiments["main"].samplers
-    for text, why in (("- a\n", "holds no map of keys"), ("a: [", "cannot read the configuration")):
-        path.write_text(text, encoding="utf-8")
-        with pytest.raises(DfgsError, match=why) as caught:
-            read_config([path])
-        assert "\n" not in str(caught.value)
-    with pytest.raises(DfgsError, match="cannot read the configuration"):
-        read_config([tmp_path / "none.yaml"])
 
 
 def test_the_crate_holds_what_ro_crate_asks_for(page: Callable[..., str], results: Path) -> None:

@@ -26,10 +26,10 @@ def report(partial: bool, job: dict[str, Any] | None, results: Path, configs: tu
     refused, and its missing cells are named; --partial writes the page of what is there.
     """
     from dfgs.config import Config
-    from dfgs.config.used import read_config
+    from dfgs.config.files import read_given
     from dfgs.page.write import write_page
 
-    config = read_config(configs) if job is None else Config.parse(job)
+    config = read_given(configs) if job is None else Config.parse(job)
     click.echo(write_page(config, results, is_partial=partial))
 
 

@@ -62,16 +62,16 @@ def _experiment(grid: Grid, name: str, rows: pd.DataFrame, around: tuple[Path, t
     results, missing, album = around
     job = grid.report_job(name)
     within = {(source, target) for source, target in job["within"]}
-    verdict = None if missing else verdicts.read_verdict(results, name)
+    verdict = None if missing else verdicts.verdict_of(results, name)
     first, others = pictures(name, grid.config.experiments[name].figures, results)
     records = _of_runs(grid, (name,), results, "record.json")
-    beside = Beside(costs=costs_of(read_json(path) for path in records))
+    beside = Beside(costs_of(read_json(path) for path in records), verdict)
     audits = _of_runs(grid, (name,), results, "audit.csv") if grid.config.audit else []
     return Experiment(
         name=name,
         title=job["title"],
-        sentences=tuple(verdict["sentences"]) if verdict else verdicts.without_verdict(rows, within),
-        notes=(*(verdict["notes"] if verdict else ()), *verdicts.notes(rows)),
+        sentences=verdict.sentences if verdict else verdicts.without_verdict(rows, within),
+        notes=(*(verdict.notes if verdict else ()), *verdicts.notes(rows)),
         contrasts=tables.contrasts(verdict, f"{name}-contrasts") if verdict else None,
         main_picture=first,
         tables=(

@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from dfgs.config import Config
-from dfgs.config.used import read_config, used
+from dfgs.config.files import read_given
+from dfgs.config.used import used
 from dfgs.errors import DfgsError
 from dfgs.grid import Grid, Trial
 from dfgs.page.cells import Cell
@@ -68,7 +69,7 @@ def reproduce(cell: Cell, config: Config, results: Path, scratch: Path, cores: i
 def config_of(results: Path, configs: Sequence[Path]) -> Config:
     """Return the configuration of results: `configs` over the default, else the one that `dfgs report` has left."""
     left = results / CONFIG
-    return read_config(configs) if configs or not left.is_file() else Config.parse(read_json(left))
+    return read_given(configs) if configs or not left.is_file() else Config.parse(read_json(left))
 
 
 def why_different(cell: Cell, config: Config, results: Path) -> str:

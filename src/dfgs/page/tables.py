@@ -1,7 +1,7 @@
 """Tables of an experiment for the page, every number with the command that makes it again."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from dfgs.rendering import MISSING, Entry
 from dfgs.report import audit_of
 from dfgs.results import REFERENCE
 from dfgs.stats import AVERAGE, Transfer, transfer_label
+from dfgs.stats.summary import Verdict
 from dfgs.tables import backbone_table, comparison
 from dfgs.tables.beside import Beside
 
@@ -49,22 +50,23 @@ def single_numbers(rows: pd.DataFrame, job: Job) -> Sheet:
     )
 
 
-def contrasts(verdict: Job, ident: str) -> Sheet | None:
-    """Show the planned contrasts of a verdict file; None where none is planned."""
-    if not verdict["contrasts"]:
+def contrasts(verdict: Verdict, ident: str) -> Sheet | None:
+    """Show the planned contrasts of a verdict; None where none is planned."""
+    if not verdict.contrasts:
         return None
-    models = {contrast["model"] for contrast in verdict["contrasts"]}
-    body = tuple(_contrast(contrast, len(models) > 1) for contrast in verdict["contrasts"])
+    models = {contrast.model for contrast in verdict.contrasts}
+    found = [asdict(contrast) for contrast in verdict.contrasts]
+    body = tuple(_contrast(contrast, len(models) > 1) for contrast in found)
     return Sheet(
         ident=ident,
-        title=f"Experiment {verdict['experiment']}: planned contrasts in {verdict['metric']}.",
+        title=f"Experiment {verdict.experiment}: planned contrasts in {verdict.metric}.",
         note="Sampler minus baseline, paired by source and seed. Equal: the interval lies within "
-        f"± {verdict['margin']:g} points; better or worse: the sign-flip test rejects at {verdict['level']:g} after "
+        f"± {verdict.margin:g} points; better or worse: the sign-flip test rejects at {verdict.level:g} after "
         "Holm; else undecided.",
         header=VERDICT_COLUMNS,
         labels=1,
         rows=body,
-        commands=tuple(_contrast_commands(verdict["experiment"], contrast) for contrast in verdict["contrasts"]),
+        commands=tuple(_contrast_commands(verdict.experiment, contrast) for contrast in found),
     )
 
 

@@ -1,28 +1,20 @@
 """The verdict that opens the page: the two sentences of the verdict file, or what can be said without one."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from dfgs.errors import DfgsError
-from dfgs.provenance import read_json
 from dfgs.results import REFERENCE
 from dfgs.stats import AVERAGE, Transfer, describe_seeds, intervals, seed_values, with_average
+from dfgs.stats.summary import Verdict, read_verdict
 
-SCHEMA = 1
 ONE_SEED = "One seed only: a single training shows no spread, so no interval is given and nothing is tested."
 
 
-def read_verdict(results: Path, experiment: str) -> dict[str, Any] | None:
+def verdict_of(results: Path, experiment: str) -> Verdict | None:
     """Read an experiment's `verdict.json`; None where there is none. `DfgsError` for a file of another schema."""
     path = results / "experiments" / experiment / "verdict.json"
-    if not path.is_file():
-        return None
-    found = read_json(path)
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise DfgsError(f"{path}: no verdict of schema {SCHEMA}; make it anew")
-    return found
+    return read_verdict(path) if path.is_file() else None
 
 
 def without_verdict(rows: pd.DataFrame, within: set[Transfer]) -> tuple[str, str]:
