@@ -1,6 +1,8 @@
 """CLIP models at re-ID sizes: features, prompts and position embeddings agree with open_clip and with slow loops."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +273,19 @@ def test_weights_of_another_size_a_damaged_and_a_missing_file_are_named(tmp_path
     path.unlink()
     with pytest.raises(DfgsError, match=expected):
         build_clip(backbone("dfgs-small"), path)
+
+
+def test_a_release_whose_towers_need_more_of_open_clip_is_imported_whole() -> None:
+    code = (
+        "import sys\n"
+        "class Timm:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'open_clip.model' and sys.modules.get('timm', 0) is None:\n"
+        "            raise ImportError('needs timm')\n"
+        "sys.meta_path.insert(0, Timm())\n"
+        "from dfgs.models.clip import random_clip\n"
+        "from dfgs.vision import open_clip\n"
+        "print(type(open_clip).__name__, 'open_clip.factory' in sys.modules, type(random_clip('dfgs-small')).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["module", "True", "CLIP"]

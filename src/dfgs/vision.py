@@ -9,6 +9,7 @@ package as ever. Its adapters of timm and transformers, which bring those librar
 """
 
 import importlib
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ ARCHITECTURES = Path(__file__).parent / "models" / "architectures"
 """Our own, which open_clip knows as soon as it is loaded."""
 v2: Any  # the transforms, by `__getattr__` below
 _LIBRARIES: list[torch.library.Library] = []
+log = logging.getLogger(__name__)
 
 
 class _OnDemand(ModuleType):
@@ -79,9 +81,23 @@ def _import_towers() -> Any:
     misc = ModuleType("torchvision.ops.misc")
     misc.FrozenBatchNorm2d = torch.nn.Module  # type: ignore[attr-defined] # for a function that we do not call
     parents = {name: ModuleType(name) for name in ("torchvision", "torchvision.ops")}
-    with _standing_in({"timm": None, "transformers": None, **parents, misc.__name__: misc}):
-        import open_clip.model
+    try:
+        with _standing_in({"timm": None, "transformers": None, **parents, misc.__name__: misc}):
+            import open_clip.model
+    except ImportError as error:
+        log.info("open_clip is imported whole, which takes longer: %s", error)
+        return _import_whole()
     return open_clip
+
+
+def _import_whole() -> Any:
+    """Import open_clip as ever: for a release whose towers need more of it."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "open_clip"]:
+        del sys.modules[name]
+    _import_torchvision()
+    package: Any = importlib.import_module("open_clip")
+    package.add_model_config(ARCHITECTURES)
+    return package
 
 
 def __getattr__(name: str) -> Any:
