@@ -7,8 +7,12 @@ from collections.abc import Iterable
 class DfgsError(Exception):
     """A user's mistake; its message is one line: what, where, the value, what would be right.
 
-    The command line prints it as `error: …` and exits with status 2; other exceptions keep their traceback.
+    The command line prints it as `error: …` and exits with status 2; other exceptions keep their traceback. Line breaks
+    and other control characters of a value are shown as escapes.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 class DivergedError(DfgsError):
