@@ -7,7 +7,8 @@ import pytest
 
 import dataset_trees as trees
 from dfgs.datasets import REGISTRY, open_dataset
-from dfgs.doctor.checks import PUBLISHED, check_counts, check_refused
+from dfgs.datasets._published import PUBLISHED
+from dfgs.doctor.checks import check_counts, check_refused
 from dfgs.doctor.files import walk
 from dfgs.doctor.layouts import read_views, recognise
 from dfgs.packs.files import write_pack

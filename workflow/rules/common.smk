@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from dfgs.config import Config
 from dfgs.config.used import used
+from dfgs.demands import Demands, megabytes
 from dfgs.errors import DfgsError
 from dfgs.figures import REGISTRY as FIGURES
 from dfgs.grid import Grid, Trial
@@ -18,6 +19,10 @@ except DfgsError as error:
     # One line and status 2; SystemExit passes through Snakemake without a traceback.
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
+DEMANDS = Demands(GRID)
+
+# SLURM and `dfgs launch` ask all processes of a job to leave: the shell must wait for its stage, which keeps its state.
+shell.prefix("trap : TERM USR1 USR2; ")
 
 
 wildcard_constraints:

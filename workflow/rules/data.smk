@@ -10,8 +10,8 @@ rule draw:
         "../../envs/dfgs.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda wildcards, threads, attempt: megabytes(1000, threads, attempt),
+        runtime=lambda wildcards, attempt: attempt * 10,
     params:
         job=lambda wildcards: as_json(GRID.draw_job(wildcards.dataset)),
         folder="results/worlds/{dataset}",

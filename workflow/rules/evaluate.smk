@@ -15,8 +15,8 @@ rule embed:
         "../../envs/dfgs.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=lambda wildcards, threads, attempt: megabytes(4000, threads, attempt),
+        runtime=lambda wildcards, attempt: attempt * DEMANDS.embed(Trial.of(wildcards)),
     params:
         job=lambda wildcards: as_json(GRID.embed_job(Trial.of(wildcards))),
         weights=lambda wildcards, input: [
@@ -42,8 +42,8 @@ rule score:
         "../../envs/dfgs.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda wildcards, threads, attempt: megabytes(2000, threads, attempt),
+        runtime=lambda wildcards, attempt: attempt * DEMANDS.score(Trial.of(wildcards)),
     params:
         job=lambda wildcards: as_json(GRID.score_job(Trial.of(wildcards))),
         record=lambda wildcards, input: [f"--record={path}" for path in input.record],

@@ -12,8 +12,9 @@ rule pretrain:
         "../../envs/dfgs.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=30,
+        mem_mb=lambda wildcards, threads, attempt: megabytes(3000, threads, attempt),
+        runtime=lambda wildcards, attempt: attempt
+        * DEMANDS.pretrain(wildcards.backbone),
     params:
         job=lambda wildcards: as_json(GRID.pretrain_job(wildcards.backbone)),
     shell:
@@ -33,8 +34,10 @@ rule learn_prompts:
         "../../envs/dfgs.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=lambda wildcards, threads, attempt: megabytes(4000, threads, attempt),
+        runtime=lambda wildcards, attempt: (
+            attempt * DEMANDS.learn_prompts(wildcards.source, wildcards.model)
+        ),
     params:
         job=lambda wildcards: as_json(
             GRID.prompts_job(wildcards.source, wildcards.model, int(wildcards.seed))
@@ -62,8 +65,9 @@ rule finetune:
         "../../envs/dfgs.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
-        runtime=600,
+        mem_mb=lambda wildcards, threads, attempt: megabytes(6000, threads, attempt),
+        runtime=lambda wildcards, attempt: attempt
+        * DEMANDS.finetune(Trial.of(wildcards)),
     params:
         job=lambda wildcards: as_json(GRID.finetune_job(Trial.of(wildcards))),
         sampler_code=lambda wildcards: GRID.sampler_digest(wildcards.sampler),

@@ -1,20 +1,18 @@
 """Checks of a dataset's views that need no pixels: published counts, identities, cameras, names."""
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-import dfgs.datasets
+from dfgs.datasets._published import published_counts
 from dfgs.datasets.base import Dataset, Images
 from dfgs.doctor.files import named_otherwise
 from dfgs.doctor.findings import Finding, shown
 from dfgs.doctor.layouts import TRAIN, Views
 from dfgs.metrics import PROTOCOLS, Protocol
 
-PUBLISHED = Path(dfgs.datasets.__file__).with_name("published.json")
 COUNTED = ("images", "identities", "cameras")
 PART = 0.5
 """A view with less than this share of the published images is a part of the dataset that somebody chose."""
@@ -23,13 +21,6 @@ PART = 0.5
 def count(images: Images) -> tuple[int, int, int]:
     """Return the numbers of images, identities (distractors are none) and cameras of a view."""
     return len(images), len(np.unique(images.pids[images.pids > 0])), len(np.unique(images.camids))
-
-
-def published_counts(layout: str) -> Mapping[str, list[int | None]]:
-    """Return images, identities and cameras as published, by view; none for a layout without an entry."""
-    entries = json.loads(PUBLISHED.read_text(encoding="utf-8"))
-    found: Mapping[str, list[int | None]] = entries.get(layout, {"views": {}})["views"]
-    return found
 
 
 def is_as_published(found: Sequence[int], expected: Sequence[int | None]) -> bool:

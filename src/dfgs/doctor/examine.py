@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from dfgs.datasets._published import published_counts
 from dfgs.datasets.base import Dataset
 from dfgs.doctor.checks import (
     COUNTED,
@@ -15,7 +16,6 @@ from dfgs.doctor.checks import (
     check_refused,
     count,
     is_as_published,
-    published_counts,
 )
 from dfgs.doctor.duplicates import check_across, check_duplicates
 from dfgs.doctor.files import images_beside, is_image, walk
