@@ -19,6 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "bases",
             "config",
             "grid",
+            "demands",
             "tables",
             "selection_table",
             "rendering",
@@ -57,6 +58,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "disagreements",
             "doctor",
             "page",
+            "launch",
         }
     ),
     frozenset({"cli"}),

@@ -7,10 +7,10 @@ import sys
 
 import click
 
-from dfgs.cli import disk, features, page, pictures, resume, runs, stages, statistics, tables, weights
+from dfgs.cli import cluster, disk, features, page, pictures, resume, runs, stages, statistics, tables, weights
 from dfgs.errors import EXIT_PREEMPTED, EXIT_SUPERSEDED, DfgsError, Preempted, SupersededError
 
-ROOMS = (stages, tables, weights, features, page, pictures, disk, statistics, runs, resume, page)
+ROOMS = (stages, tables, weights, features, page, pictures, disk, statistics, runs, resume, page, cluster)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Numbers of malloc.h. What is larger than the second is mapped on its own and goes back at once, as ever."""

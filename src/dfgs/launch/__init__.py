@@ -1,0 +1,1 @@
+"""`dfgs launch`: Snakemake on a cluster, one launch per folder, watched, and stopped and resumed cleanly."""
