@@ -33,7 +33,11 @@ class Cluster:
         self.environment["SLURM_CONF"] = str(folder / "etc/slurm.conf")
 
     def __enter__(self) -> "Cluster":
-        self.script("start.sh")
+        try:
+            self.script("start.sh")
+        except BaseException:
+            self.script("stop.sh")
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
