@@ -61,5 +61,6 @@ def test_a_crashed_node_a_killed_launcher_and_a_preemption_lose_nothing(
     cluster.wait_for(PK, "RUNNING", launch.mark)
     kill_all(launch)
     launch.start()
+    cluster.wait_for(PK, "CANCELLED", launch.mark)
     preempted(launch)
     check(launch, launch.wait(), base[1])

@@ -213,8 +213,8 @@ def stage_runs(launch: Launch) -> "pd.Series[str]":
     """Wait until the training itself runs, below Snakemake, srun, Snakemake and a shell, and return its job."""
     job = launch.cluster.wait_for(PK, "RUNNING", launch.mark)
     log = launch.folder / "logs/finetune/tiny-a/tiny-dfgs/pk/s0.log"
-    end = time.monotonic() + 120
-    while not log.exists() and time.monotonic() < end:
+    began, end = time.mktime(time.strptime(job["start"], "%Y-%m-%dT%H:%M:%S")), time.monotonic() + 120
+    while not (log.exists() and log.stat().st_mtime >= began) and time.monotonic() < end:
         time.sleep(0.3)
     time.sleep(3)
     return job
