@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests/cluster"))
 import faults
 from faults import Cluster, Launch
 
-SHORT = ("--set-resources", "finetune:runtime=1")
 SMALL = ("--set-resources", "finetune:mem_mb=400*attempt**2")
 REFUSING = ("--set-resources", "finetune:runtime=2000")
 
