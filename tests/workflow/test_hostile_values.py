@@ -122,7 +122,8 @@ def commands(fresh: Copy, title: str, folder: Path) -> list[str]:
     """Shell lines of a dry run of one small cell."""
     values = smoke()
     cell = {"sources": ["tiny-a"], "targets": ["tiny-a"], "samplers": ["pk"], "figures": ["comparison"], "title": title}
-    values["experiments"]["smoke"] |= cell
+    kept = {key: values["experiments"]["smoke"][key] for key in ("models", "seeds", "metrics")}
+    values["experiments"]["smoke"] = kept | cell
     values["datasets"]["drawn-tiny-a"] |= {"root": str(folder), "draw": None}
     values["backbones"]["tiny"] |= {"pretrained": str(folder / "weights.safetensors"), "pretrain": None}
     config = fresh.root / "hostile.yaml"
