@@ -177,7 +177,7 @@ def results(folder: Path) -> dict[str, str]:
     """Digests of what decides a number: weights, prompts, scores per query, and metrics without commit."""
     found = {}
     for path in sorted((folder / "results").rglob("*")):
-        if path.suffix == ".safetensors" or path.name == "per_query.csv.gz":
+        if path.is_file() and (path.suffix == ".safetensors" or path.name == "per_query.csv.gz"):
             found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
     metrics = folder / "results/metrics.csv"
     if metrics.exists():
@@ -200,7 +200,9 @@ def run_locally(folder: Path) -> dict[str, str]:
 def up_to_prompts(finished: Path, folder: Path) -> Path:
     """Copy a finished folder without its trainings, so that a trial begins with them."""
     folder.mkdir(parents=True)
-    kept = shutil.ignore_patterns("runs", "scores", "features", "experiments", "tables", "figures", "metrics.csv")
+    kept = shutil.ignore_patterns(
+        "attempts", "runs", "scores", "features", "experiments", "tables", "figures", "metrics.csv"
+    )
     shutil.copytree(finished / "results", folder / "results", ignore=kept)
     shutil.copytree(finished / ".snakemake/metadata", folder / ".snakemake/metadata")
     return folder
