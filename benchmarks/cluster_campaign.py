@@ -64,8 +64,9 @@ def row(cluster: Cluster, options: argparse.Namespace, name: str, expected: dict
     launch.start()
     try:
         fault(launch)
-    finally:
-        code = launch.wait(900)
+    except (TimeoutError, RuntimeError) as error:
+        print(f"{name}: the fault did not happen as meant: {error}", file=sys.stderr)
+    code = launch.wait(900)
     found = faults.results(folder)
     lost = [cell for cell in expected if found.get(cell) != expected[cell]] if right == 0 else []
     audit = launch.state_of(cluster)

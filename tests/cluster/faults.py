@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -240,11 +241,29 @@ def node_crashes(launch: Launch) -> None:
 
 
 def node_unreachable(launch: Launch) -> None:
-    """A node's network fails under a running job, which goes on and would publish beside its successor."""
+    """A node's network fails under a running training, which wakes when its successor is done and would publish too."""
+    import psutil
+
     node = stage_runs(launch)["node"]
+    strays = [p for p in psutil.process_iter(["cmdline", "cwd"]) if _is_training(p.info, launch.folder)]
+    for stray in strays:
+        stray.suspend()
     launch.cluster.script("node.sh", "lose", node)
     launch.cluster.wait_for(PK, "NODE_FAIL", launch.mark)
+    launch.cluster.wait_for(PK, "COMPLETED", launch.mark, 240)
+    for stray in strays:
+        stray.resume()
+    psutil.wait_procs(strays, 120)
     launch.cluster.script("node.sh", "up", node)
+    if not strays:
+        raise RuntimeError("no training was found on the lost node")
+
+
+def _is_training(process: dict[str, Any], folder: Path) -> bool:
+    """Whether a process is the training with PK in `folder` itself, no shell around it."""
+    command = process["cmdline"] or []
+    is_stage = "finetune" in command and "bash" not in command[0]
+    return is_stage and process["cwd"] == str(folder.resolve()) and any("/pk/" in word for word in command)
 
 
 def controller_restarts(launch: Launch) -> None:

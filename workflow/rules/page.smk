@@ -19,6 +19,6 @@ rule report:
         "../../envs/dfgs.yaml"
     threads: 1
     params:
-        job=as_json(used(GRID.config)),
+        job=lambda wildcards: as_json(used(GRID.config)),
     shell:
         "(dfgs ledger --no-audit && dfgs report --job {params.job:q}) > {log:q} 2>&1"
