@@ -37,10 +37,13 @@ def main() -> None:
     """Run the trials and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="an empty folder, or one with the local run of an earlier campaign")
-    parser.add_argument("trials", nargs="*", choices=[*TRIALS, []], help="default: all")
+    parser.add_argument("trials", nargs="*", help=f"default: all of {', '.join(TRIALS)}")
     parser.add_argument("--accounting", action="store_true", help="with slurmdbd; the plugin asks sacct")
     parser.add_argument("--unpatched", action="store_true", help="with the plugin's own polling")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
+    unknown = sorted(set(options.trials) - set(TRIALS))
+    if unknown:
+        parser.error(f"no fault is called {unknown[0]!r}")
     base = options.out / "local"
     expected = faults.results(base) if base.exists() else faults.run_locally(base)
     print(
