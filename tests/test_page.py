@@ -1,5 +1,7 @@
 """The page: what it says, what it refuses, and that it is one file that runs nothing of its users'."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -27,6 +29,7 @@ from dfgs.page.cost import LEDGER_COLUMNS
 from dfgs.page.crate import crate_files, sha256
 from dfgs.page.fragments import read_fragment
 from dfgs.page.grid_results import read_scores
+from dfgs.page.pictures import LARGEST, data_uri, small_uri
 from dfgs.page.protocols import MEANING, sentence, sentences, words
 from dfgs.page.write import write_page
 from dfgs.provenance import read_json, write_json
@@ -323,6 +326,18 @@ def test_a_table_that_the_workflow_wrote_is_read_as_text(page: Callable[..., str
     assert "level of datasets: verdict" not in text
     assert "level of datasets: mAP" not in text
     assert "&lt;b&gt;pk" in text
+
+
+def test_a_figure_full_of_pictures_comes_as_webp(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "batches.png")
+    svg = tmp_path / "batches.svg"
+    svg.write_bytes(b"<svg/>".ljust(LARGEST))
+    assert small_uri(svg) == data_uri(svg)
+    svg.write_bytes(b"<svg/>".ljust(LARGEST + 1))
+    kind, _, data = small_uri(svg).partition(";base64,")
+    assert kind == "data:image/webp"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as drawn:
+        assert (drawn.format, drawn.size) == ("WEBP", (30, 20))
 
 
 def test_a_figures_own_description_stands_in_for_it(page: Callable[..., str], results: Path) -> None:

@@ -1,6 +1,7 @@
 """Figures of an experiment as data URIs, so that the page needs no other file."""
 
 import base64
+import io
 from pathlib import Path
 
 from PIL import Image
@@ -14,6 +15,8 @@ OF_BATCHES = ("audit", "batches", "hardness")
 """Figures that belong to the audit."""
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 """A figure's file, the best kind first."""
+LARGEST = 1_000_000
+"""Bytes of a file that goes into the page as it is; more come from the pictures in it, for which WebP is meant."""
 
 
 def pictures(experiment: str, names: tuple[str, ...], results: Path) -> tuple[Picture | None, tuple[Picture, ...]]:
@@ -29,6 +32,16 @@ def data_uri(path: Path) -> str:
     return f"data:{KINDS[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
+def small_uri(path: Path) -> str:
+    """Return a figure's file as a data URI: a large one as WebP, drawn from the PNG beside it."""
+    if path.stat().st_size <= LARGEST:
+        return data_uri(path)
+    written = io.BytesIO()
+    with Image.open(path.with_suffix(".png")) as drawn:
+        drawn.convert("RGB").save(written, "WEBP", quality=80)
+    return f"data:image/webp;base64,{base64.b64encode(written.getvalue()).decode()}"
+
+
 def _picture(experiment: str, name: str, results: Path) -> Picture | None:
     stem = results / "figures" / experiment / name
     files = [path for kind in KINDS if (path := stem.with_name(name + kind)).is_file()]
@@ -40,4 +53,4 @@ def _picture(experiment: str, name: str, results: Path) -> Picture | None:
         described = str(drawn.info.get("Description", ""))
     drawn_as = f"results/figures/{experiment}/{name}.png"
     command = f"snakemake --cores 1 --configfile results/config.json --force {drawn_as}"
-    return Picture(name, drawing.title, text, described or f"{drawing.title}. {text}", data_uri(files[0]), command)
+    return Picture(name, drawing.title, text, described or f"{drawing.title}. {text}", small_uri(files[0]), command)
