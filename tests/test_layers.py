@@ -21,7 +21,6 @@ LAYERS: tuple[frozenset[str], ...] = (
             "grid",
             "demands",
             "tables",
-            "selection_table",
             "rendering",
             "stats",
             "figures",

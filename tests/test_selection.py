@@ -21,7 +21,7 @@ from dfgs.grid import Grid, Trial
 from dfgs.provenance import digest_bytes, digest_file, read_json, write_json
 from dfgs.results import read_metrics
 from dfgs.scoring import score_trial
-from dfgs.selection_table import selection_table
+from dfgs.tables.selection import selection_table
 from dfgs.training.finetune import finetune
 from dfgs.training.prompts import learn_prompts
 

@@ -21,7 +21,6 @@ from dfgs.provenance import read_json
 from dfgs.rendering import Table, to_markdown, write
 from dfgs.results import read_metrics
 from dfgs.samplers import REGISTRY as SAMPLERS
-from dfgs.selection_table import selection_table
 from dfgs.stats import in_order
 from dfgs.stats.summarise import Plan, summarise
 from dfgs.stats.summary import read_verdict, write_verdict
@@ -30,6 +29,7 @@ from dfgs.tables import backbone_table, comparison
 from dfgs.tables.beside import Beside, costs_of
 from dfgs.tables.published import published_table, read_published
 from dfgs.tables.queries import queries_table, read_queries
+from dfgs.tables.selection import selection_table
 from dfgs.tables.verdict import blocks_table, verdict_table
 
 CURVE_IDENTITY = ("source", "model", "sampler", "seed")
