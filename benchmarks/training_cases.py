@@ -26,12 +26,15 @@ from dfgs.samplers._continued import ContinuedPasses
 from dfgs.samplers._labels import Labels
 from dfgs.samplers.dfgs import Dfgs
 from dfgs.samplers.pk import Pk
+from dfgs.training.checkpoints import NEVER, Checkpoint
 from dfgs.training.finetune import GraphFeatures
 from dfgs.training.loop import TIMES, Stage, build_losses, train
 from dfgs.training.loss_scale import LossScale
 from dfgs.training.prompts import _learn
 from dfgs.training.source import Source
 
+UNKEPT = Path("no-state")
+"""Where a state would be kept, if one were."""
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES_PER_IDENTITY, EXTRACTED, GB = 8, 256, 1e9
 
@@ -191,7 +194,7 @@ class Bench:
             first_epoch=1,
             scale=LossScale(self.encoder.arithmetic, self.device),
         )
-        curve = train(stage, self.device)
+        curve = train(stage, self.device, Checkpoint(UNKEPT, {}, NEVER))
         seconds, sampler = (curve[-1][name] for name in TIMES)
         if self.device.type == "cpu":
             sampler, seconds = sampler / seconds * self.clock.seconds, self.clock.seconds
@@ -212,10 +215,10 @@ class Bench:
         count = len(pids) // self.case.batch * self.case.batch
         epochs = max(1, self.steps * self.case.batch // count)
         settings = self.model.prompts.model_copy(update={"batch_size": self.case.batch, "epochs": epochs})
-        _learn(learner, images[:count], pids[:count], settings, torch.Generator())
+        _learn(learner, images[:count], pids[:count], settings, torch.Generator(), Checkpoint(UNKEPT, {}, NEVER))
         self.clock.note_start()
         began = now(self.device)
-        _learn(learner, images[:count], pids[:count], settings, torch.Generator())
+        _learn(learner, images[:count], pids[:count], settings, torch.Generator(), Checkpoint(UNKEPT, {}, NEVER))
         settle(self.device)
         return count * epochs, now(self.device) - began, 0.0, 0.0, flops
 

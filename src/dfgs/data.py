@@ -22,7 +22,8 @@ from dfgs.runs.signals import outlive
 from dfgs.seeding import seeded
 
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-WORKERS_PREFIX = re.compile(r"^[\w.]+Error: ")
+BEFORE_A_WORKERS_LINE = re.compile(r"(?:^|\\n)dfgs\.[\w.]*Error: ")
+"""A worker's error comes with its traceback first, whose line breaks are escaped in a `DfgsError`."""
 CACHE_LIMIT = 2 * 2**30
 """Bytes of resized images that are kept in memory; a larger set is decoded anew each time."""
 
@@ -220,7 +221,7 @@ class Loader:
                     yield self._prepare(images, {}), indices
         except DfgsError as error:
             # From a worker it comes with that worker's traceback before its own line.
-            raise type(error)(WORKERS_PREFIX.sub("", str(error).splitlines()[-1])) from error
+            raise type(error)(BEFORE_A_WORKERS_LINE.split(str(error))[-1].removesuffix("\\n")) from error
 
     def _prepare(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
         """Augment by what was drawn, if anything, and normalise."""
