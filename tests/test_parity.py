@@ -17,8 +17,10 @@ from dfgs.losses.base import LossContext
 from dfgs.models.cameras import CameraEmbedding
 from dfgs.models.clip import ImageEncoder, build_clip, grid_of, set_input_size
 from dfgs.models.features import Features
+from dfgs.models.precision import FLOAT32
 from dfgs.models.prompts import PromptLearner
 from dfgs.training import prompts
+from dfgs.training.checkpoints import NEVER, Checkpoint
 from dfgs.training.loop import build_losses
 from dfgs.training.schedules import finetune_rate, prompt_rate
 from dfgs.vision import open_clip
@@ -110,6 +112,8 @@ def test_the_prior_of_clip_dfgs_is_twice_the_soft_triplet_alone(models: dict[str
 class Table(nn.Module):
     """Stands for prompts: one free text feature per identity, and a list of who was asked for."""
 
+    arithmetic = FLOAT32
+
     def __init__(self, text: Tensor) -> None:
         super().__init__()
         self.contexts, self.asked = nn.Parameter(text), []
@@ -131,7 +135,8 @@ def test_stage_1_sums_both_directions_over_the_papers_batches(
     table = Table(torch.randn(IDENTITIES, 4, generator=generator, dtype=torch.float64))
     settings = models[recipe].prompts.model_copy(update={"epochs": 2, "learning_rate": 1e-12, "warmup_rate": 1e-12})
     caplog.set_level(logging.INFO)
-    prompts._learn(table, images, pids, settings, generator)  # type: ignore[arg-type]
+    checkpoint = Checkpoint(Path("none"), {}, NEVER)
+    prompts._learn(table, images, pids, settings, generator, checkpoint)  # type: ignore[arg-type]
     batches = table.asked
     in_order = [pids[:size].tolist(), pids[size : 2 * size].tolist()]
     if recipe == "vit-dfgs":  # a fixed order, and the last partial batch is skipped

@@ -228,8 +228,8 @@ class ImageEncoder(nn.Module):
         """Encode images (n, 3, height, width); `rows` int64 (n,) are their rows in the camera embedding."""
         with self.arithmetic.on(images.device):
             encode = self._encode_in_training if self.training else self._encode
-            intermediate, pooled, projected = encode(images, rows)
-        return Features(intermediate.float(), pooled.float(), projected.float())
+            features = encode(images, rows)
+        return Features(*(part.float() if self.arithmetic.is_mixed else part for part in features))
 
     def _encode(self, images: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         if isinstance(self.visual, VisionTransformer):
