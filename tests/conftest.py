@@ -1,9 +1,14 @@
 """A tiny drawn dataset and a tiny configuration that the tests of several rooms share."""
 
 import copy
+import os
 import shutil
 from pathlib import Path
 from typing import Any
+
+# Before NumPy and torch come: threads that wait for each other make tiny models slow, most of all on a busy machine.
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 import pytest
 import yaml
