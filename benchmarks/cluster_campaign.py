@@ -28,6 +28,7 @@ TRIALS: dict[str, tuple[Callable[[Launch], None], tuple[str, ...], int]] = {
     "controller restarts": (faults.controller_restarts, (), 0),
     "node crashes": (faults.node_crashes, (), 0),
     "node unreachable": (faults.node_unreachable, (), 0),
+    "exceeds time": (faults.time_exceeded, (), 0),
     "exceeds memory": (faults.no_fault, SMALL, 0),
     "partition refuses": (faults.no_fault, REFUSING, 1),
 }

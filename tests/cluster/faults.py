@@ -259,6 +259,20 @@ def node_unreachable(launch: Launch) -> None:
         raise RuntimeError("no training was found on the lost node")
 
 
+def time_exceeded(launch: Launch) -> None:
+    """A training hangs until its job's time is over, past the signal that asks it to leave."""
+    import psutil
+
+    job = stage_runs(launch)
+    hanging = [p for p in psutil.process_iter(["cmdline", "cwd"]) if _is_training(p.info, launch.folder)]
+    for process in hanging:
+        process.suspend()
+    launch.cluster.ask("scontrol", "update", f"JobId={job['id']}", "TimeLimit=1")
+    launch.cluster.wait_for(PK, "TIMEOUT", launch.mark, 240)
+    if not hanging:
+        raise RuntimeError("no training was found to hang")
+
+
 def _is_training(process: dict[str, Any], folder: Path) -> bool:
     """Whether a process is the training with PK in `folder` itself, no shell around it."""
     command = process["cmdline"] or []
