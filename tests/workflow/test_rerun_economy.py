@@ -83,10 +83,10 @@ def test_an_edited_sampler_file_or_helper_runs_its_samplers_alone(copy: Copy, fi
     assert copy.plan() == CELLS | REPORT | AUDIT | PLANNED
 
 
-def test_another_contrast_runs_the_tables_that_it_is_in_alone(copy: Copy) -> None:
+def test_another_contrast_runs_the_tables_and_figures_that_it_may_be_in_alone(copy: Copy) -> None:
     copy.edit("config/smoke.yaml", "    baseline: pk\n    contrasts: [dfgs-k3]\n", "")
     copy.edit("config/smoke.yaml", SAMPLERS, f"{SAMPLERS}\n    contrasts: [{{sampler: pk, baseline: dfgs-k3}}]")
-    assert copy.plan() == {"judge": 1, "tabulate": 2, "report": 1} | PLANNED
+    assert copy.plan() == {"judge": 1, "tabulate": 2, "draw_figure": 8, "report": 1} | PLANNED
 
 
 def test_a_comment_in_the_config_runs_nothing(copy: Copy) -> None:
