@@ -65,20 +65,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HEAVY = {"torch", "torchvision", "open_clip", "safetensors"}
-WITH_TORCH = {
-    "losses",
-    "models",
-    "data",
-    "device",
-    "vision",
-    "augmentation",
-    "augmix",
-    "products",
-    "seeding",
-    "decoded",
-    "training",
-    "extraction",
-}
+WITH_TORCH = LAYERS[3] | {"training", "extraction"}
 STANDARD_LIBRARY_ONLY = LAYERS[0]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 REGISTRIES_OF_NAMES = {"dfgs.samplers", "dfgs.datasets", "dfgs.losses", "dfgs.figures"}
