@@ -173,11 +173,14 @@ VERDICT = Verdict(
 )
 
 
-def test_a_table_marks_whom_a_sampler_beats(page: Callable[..., str], results: Path) -> None:
+def test_a_table_marks_whom_a_sampler_beats_and_a_small_p_is_not_zero(page: Callable[..., str], results: Path) -> None:
     won = replace(VERDICT.contrasts[0], verdict="better", adjusted=0.01, seeds_needed=0)
     assert "beats" not in page()
     write_verdict(replace(VERDICT, contrasts=(won,)), results / "experiments/main/verdict.json")
     assert "beats" in page()
+    small = replace(VERDICT.contrasts[0], adjusted=0.000122)
+    write_verdict(replace(VERDICT, contrasts=(small,)), results / "experiments/main/verdict.json")
+    assert "0.00012" in page()
 
 
 def test_the_two_sentences_of_a_verdict_come_before_everything(page: Callable[..., str], results: Path) -> None:

@@ -129,6 +129,6 @@ def _contrast(found: Job, has_models: bool) -> tuple[Entry, ...]:
     name = f"{found['sampler']} − {found['baseline']}" + (f" ({found['model']})" if has_models else "")
     interval = MISSING if found["low"] is None else f"{found['low']:+.1f} … {found['high']:+.1f}"
     needed = MISSING if found["seeds_needed"] is None else str(found["seeds_needed"])
-    p_value = f"{found['adjusted']:.3f}"
+    p_value = f"{found['adjusted']:.2g}"
     texts = (name, f"{found['mean']:+.1f}", interval, str(len(found["pairs"])), p_value, found["verdict"], needed)
     return tuple(Entry(text) for text in texts)
