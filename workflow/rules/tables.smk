@@ -54,7 +54,7 @@ rule tabulate_published:
         printed=digest_file(PUBLISHED),
         stem="results/tables/{experiment}/published",
     shell:
-        "dfgs tabulate-published --job {params.job:q} {PUBLISHED:q} {input.metrics:q} {params.stem:q} 2> {log:q}"
+        "dfgs tabulate-published --job {params.job:q} {input.metrics:q} {params.stem:q} 2> {log:q}"
 
 
 rule tabulate:

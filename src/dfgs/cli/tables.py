@@ -72,14 +72,15 @@ def tabulate_queries(job: dict[str, Any], stem: Path, metrics: tuple[Path, ...])
 
 @click.command("tabulate-published")
 @job_option
-@click.argument("published", type=FILE)
+@click.option("--published", type=FILE, help="Printed numbers; the checkout's config/published.csv unless told.")
 @click.argument("metrics", type=FILE)
 @click.argument("stem", type=FILE)
-def tabulate_published(job: dict[str, Any], published: Path, metrics: Path, stem: Path) -> None:
+def tabulate_published(job: dict[str, Any], published: Path | None, metrics: Path, stem: Path) -> None:
     """Put an experiment beside the printed table that it repeats."""
+    from dfgs.config.files import DEFAULT
     from dfgs.report import write_published_table
 
-    write_published_table(job, published, metrics, stem)
+    write_published_table(job, published or DEFAULT.with_name("published.csv"), metrics, stem)
 
 
 @click.command()
