@@ -174,16 +174,23 @@ def test_of_many_that_take_over_at_the_same_moment_exactly_one_wins(
         output = tmp_path / f"weights-{round_}"
         path = left_by(output, ELSEWHERE)
         os.utime(path, (1, 1))
-        moment = time.monotonic() + 0.1
+        moment, all_have_tried = time.monotonic() + 0.1, tmp_path / f"tried-{round_}"
 
-        def rush(output: Path = output, moment: float = moment) -> None:
+        def rush(output: Path = output, moment: float = moment, all_have_tried: Path = all_have_tried) -> None:
             time.sleep(max(0.0, moment - time.monotonic()))
             take(output, Terms(seconds=60, wait=0))
-            time.sleep(0.3)
+            while not all_have_tried.exists():  # whoever comes late must not find the winner gone
+                time.sleep(0.01)
 
-        children = [in_child(rush) for _ in range(6)]
-        won = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 for child in children]
-        assert sum(won) == 1
+        children, ended = [in_child(rush) for _ in range(6)], dict[int, int]()
+        until = time.monotonic() + 20
+        while len(ended) < len(children) - 1 and time.monotonic() < until:
+            waited = [os.waitpid(child, os.WNOHANG) for child in children if child not in ended]
+            ended |= {child: status for child, status in waited if child}
+            time.sleep(0.01)
+        all_have_tried.touch()
+        ended |= {child: os.waitpid(child, 0)[1] for child in children if child not in ended}
+        assert sum(os.waitstatus_to_exitcode(status) == 0 for status in ended.values()) == 1
         assert tokens(home(output)) == [1, 2]
 
 
