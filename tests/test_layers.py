@@ -37,6 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "models",
             "data",
             "device",
+            "compiler",
             "vision",
             "augmentation",
             "augmix",

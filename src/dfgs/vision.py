@@ -11,14 +11,14 @@ package as ever. Its adapters of timm and transformers, which bring those librar
 import importlib
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+
+from dfgs.compiler import compiler_aside, standing_in
 
 ARCHITECTURES = Path(__file__).parent / "models" / "architectures"
 """Our own, which open_clip knows as soon as it is loaded."""
@@ -34,9 +34,10 @@ class _OnDemand(ModuleType):
         if name.startswith("__") and name != "__version__":  # what the import system asks of every module
             raise AttributeError(name)
         object.__setattr__(self, "__class__", ModuleType)
-        _import_torchvision()
-        spec: Any = self.__spec__
-        spec.loader.exec_module(self)
+        with compiler_aside():
+            _import_torchvision()
+            spec: Any = self.__spec__
+            spec.loader.exec_module(self)
         self.add_model_config(ARCHITECTURES)
         return getattr(self, name)
 
@@ -56,18 +57,6 @@ def _import_torchvision() -> None:
         importlib.import_module("torchvision")
 
 
-@contextmanager
-def _standing_in(modules: dict[str, ModuleType | None]) -> Iterator[None]:
-    """Put `modules` in the places of those that are not imported yet; None makes their import fail."""
-    put = {name: module for name, module in modules.items() if name not in sys.modules}
-    sys.modules.update(put)  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for name in put:
-            del sys.modules[name]
-
-
 def _import_towers() -> Any:
     """Import the modules of open_clip that define towers, without its package's own code."""
     if "open_clip" in sys.modules:
@@ -82,7 +71,7 @@ def _import_towers() -> Any:
     misc.FrozenBatchNorm2d = torch.nn.Module  # type: ignore[attr-defined] # for a function that we do not call
     parents = {name: ModuleType(name) for name in ("torchvision", "torchvision.ops")}
     try:
-        with _standing_in({"timm": None, "transformers": None, **parents, misc.__name__: misc}):
+        with standing_in({"timm": None, "transformers": None, **parents, misc.__name__: misc}):
             import open_clip.model
     except ImportError as error:
         log.info("open_clip is imported whole, which takes longer: %s", error)
@@ -103,9 +92,9 @@ def _import_whole() -> Any:
 def __getattr__(name: str) -> Any:
     if name != "v2":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    _import_torchvision()
-    from torchvision.transforms import v2 as transforms
-
+    with compiler_aside():
+        _import_torchvision()
+        from torchvision.transforms import v2 as transforms
     return transforms
 
 

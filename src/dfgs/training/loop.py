@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch import Tensor, nn
 
+from dfgs.compiler import compiler_aside
 from dfgs.config import FinetuneSettings
 from dfgs.data import Loader
 from dfgs.errors import DfgsError, DivergedError
@@ -80,6 +81,11 @@ def train(stage: Stage, device: torch.device, checkpoint: Checkpoint) -> list[di
     not been cut off, bit for bit. Raises `DivergedError` naming stage, sampler and step when a loss is not
     finite, or gradients are not at any loss scale, and `Preempted` when the job is asked to leave.
     """
+    with compiler_aside(stage.encoder.arithmetic.compile):
+        return _train(stage, checkpoint)
+
+
+def _train(stage: Stage, checkpoint: Checkpoint) -> list[dict[str, float]]:
     optimiser, progress = _optimiser(stage), Progress(stage.passes, stage.loader, _Means(first_step=1))
     parts = {
         "encoder": stage.encoder,

@@ -11,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dfgs.compiler import compiler_aside
 from dfgs.config import BackboneSettings, PretrainSettings
 from dfgs.data import normalise
 from dfgs.drawn.world import Corpus, draw_corpus
@@ -41,7 +42,8 @@ def pretrain(job: dict[str, Any], weights: Path, report: Path, device: torch.dev
     tokenizer = open_clip.get_tokenizer(backbone.architecture)
     corpus = draw_corpus(settings.seed, settings.domains, settings.pictures, settings.gap)
     checkpoint = Checkpoint(weights, {"job": job, "device": device.type}, rhythm)
-    losses = _train(clip, _Pairs(corpus, tokenizer, device), settings, checkpoint)
+    with compiler_aside():
+        losses = _train(clip, _Pairs(corpus, tokenizer, device), settings, checkpoint)
     held_out = draw_corpus(settings.seed + 1, HELD_OUT_DOMAINS, 3 * settings.held_out, settings.gap)
     pairs = _Pairs(_distinct(held_out, settings.held_out), tokenizer, device)
     image_features, text_features = _encode(clip, pairs)

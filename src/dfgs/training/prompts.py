@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from dfgs.compiler import compiler_aside
 from dfgs.config import BackboneSettings, BatchSettings, FinetuneSettings, InputSettings, PriorSettings, PromptSettings
 from dfgs.data import Loader
 from dfgs.errors import DivergedError
@@ -58,7 +59,7 @@ def learn_prompts(
         prior = _prior(job, encoder, source, generator, workers)
         with checkpoint.keeping(generator=generator):
             train(prior, device, checkpoint)
-    with checkpoint.keeping(tower=clip.visual):
+    with checkpoint.keeping(tower=clip.visual), compiler_aside(arithmetic.compile):
         loader = Loader(
             source.store, InputSettings.model_validate(job["input"]), augment=False, workers=workers, device=device
         )
