@@ -254,7 +254,26 @@ class ImageEncoder(nn.Module):
         visual: Any = self.visual
         third = visual.layer3(visual.layer2(visual.layer1(visual.stem(images))))
         fourth = visual.layer4(third)
-        return third.mean((2, 3)), fourth.mean((2, 3)), visual.attnpool(fourth)
+        return third.mean((2, 3)), fourth.mean((2, 3)), _attended(visual.attnpool, fourth)
+
+
+def _attended(pool: Any, cells: Tensor) -> Tensor:
+    """What open_clip's `AttentionPool2d` makes of cells (n, d, h, w), bit for bit: only the mean's answer is used.
+
+    It projects queries and answers of all cells. Here the others' queries are zeros, which the kernel of the attention
+    still goes through, since one of another shape would add in another order.
+    """
+    flat = cells.flatten(2).permute(2, 0, 1)
+    tokens = torch.cat([flat.mean(dim=0, keepdim=True), flat]) + pool.positional_embedding[:, None, :].to(flat.dtype)
+    length, images, width = tokens.shape
+    query = functional.pad(pool.q_proj(tokens[:1]), (0, 0, 0, 0, 0, length - 1))
+    heads = [
+        part.view(length, images * pool.num_heads, -1).transpose(0, 1).view(images, pool.num_heads, length, -1)
+        for part in (query, pool.k_proj(tokens), pool.v_proj(tokens))
+    ]
+    answer = functional.scaled_dot_product_attention(*heads)[:, :, 0]
+    pooled: Tensor = pool.c_proj(answer.reshape(images, width))
+    return pooled
 
 
 class PromptEncoder(nn.Module):
