@@ -39,7 +39,7 @@ def both_ways(images: Tensor, **steps: float) -> tuple[Tensor, Tensor]:
     settings = AugmentSettings.model_validate(NOTHING | steps)
     single, batched = TrainTransform(settings, SIZE), BatchTransform(settings, SIZE)
     seeds = range(100, 100 + len(images))
-    expected = torch.stack([single(image, seed) for image, seed in zip(images, seeds, strict=True)])
+    expected = single(images, seeds)
     drawn = torch.utils.data.default_collate([batched.draw(seed) for seed in seeds])
     return expected, batched(images, drawn)
 

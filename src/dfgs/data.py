@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from dfgs import augmentation, vision
 from dfgs.augmix import AugMix
@@ -19,7 +19,7 @@ from dfgs.device.feed import feed, is_fed
 from dfgs.errors import DfgsError
 from dfgs.images import read_rgb
 from dfgs.runs.signals import outlive
-from dfgs.seeding import seeded
+from dfgs.seeding import seeding
 
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 BEFORE_A_WORKERS_LINE = re.compile(r"(?:^|\\n)dfgs\.[\w.]*Error: ")
@@ -60,9 +60,15 @@ class ImageStore:
     def __getitem__(self, index: int) -> Tensor:
         return self._cache[index] if self._cache is not None else decode(self.paths[index], self.size)
 
+    def batch(self, indices: Sequence[int]) -> Tensor:
+        """Return several images, (n, 3, height, width)."""
+        if self._cache is not None:
+            return self._cache[torch.tensor(indices)]
+        return torch.stack([self[index] for index in indices])
+
 
 class TrainTransform:
-    """Augmentation of one uint8 image (3, h, w), in the order of the configuration's keys.
+    """Augmentation of uint8 images (n, 3, h, w) one by one, in the order of the configuration's keys.
 
     Grey, pad and crop, flip, colour jitter, AugMix and random erasing with noise, as in the code of CLIP-ReID and
     CLIP-DFGS. Randomness comes from torch's state. With erasing the result is float, since the noise, standard normal
@@ -83,23 +89,30 @@ class TrainTransform:
             self.steps.append(_Perhaps(settings.augmix, AugMix()))
         self.erase = augmentation.erasing(settings.erase) if settings.erase else None
 
-    def __call__(self, image: Tensor, seed: int) -> Tensor:
-        """Augment one image; the same seed gives the same result in any worker."""
-        with seeded(seed):
-            augmented = image
-            for step in self.steps:
-                augmented = step(augmented)
-            return augmented if self.erase is None else (self.erase(augmented / 127.5 - 1) + 1) * 127.5
+    def __call__(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Augment images (n, 3, h, w), each by its seed; the same seed gives an image the same result in any batch."""
+        augmented = []
+        with seeding() as seed_with:
+            for image, seed in zip(images, seeds, strict=True):
+                seed_with(seed)
+                augmented.append(self._augmented(image))
+        return torch.stack(augmented)
+
+    def _augmented(self, image: Tensor) -> Tensor:
+        for step in self.steps:
+            image = step(image)
+        return image if self.erase is None else (self.erase(image / 127.5 - 1) + 1) * 127.5
 
 
 class _Perhaps:
     """A step that is taken with probability `chance`; it draws what torchvision's random transforms draw."""
 
     def __init__(self, chance: float, step: Callable[[Tensor], Tensor]) -> None:
-        self.chance, self.step = chance, step
+        # As float32, which the draw is: torch would compare them so.
+        self.chance, self.step = float(np.float32(chance)), step
 
     def __call__(self, image: Tensor) -> Tensor:
-        return image if bool(torch.rand(1) >= self.chance) else self.step(image)
+        return image if torch.rand(1).item() >= self.chance else self.step(image)
 
 
 class _Crop:
@@ -110,7 +123,7 @@ class _Crop:
 
     def __call__(self, image: Tensor) -> Tensor:
         (height, width), pad = self.size, self.pad
-        top, left = (int(torch.randint(0, 2 * pad + 1, ())) for _ in range(2))
+        top, left = torch.randint(0, 2 * pad + 1, (2,)).tolist()
         padded = image.new_zeros((len(image), height + 2 * pad, width + 2 * pad))
         padded[:, pad : pad + height, pad : pad + width] = image
         return padded[:, top : top + height, left : left + width]
@@ -133,9 +146,9 @@ def normalise(images: Tensor, how: str) -> Tensor:
     """
     if how == "instance":
         return torch.nn.functional.instance_norm(images.float())
-    scaled = images.float() / 255
+    scaled = images.to(torch.float32, copy=True).div_(255)
     mean, deviation = (CLIP_MEAN, CLIP_DEVIATION) if how == "clip" else ((0.5,) * 3, (0.5,) * 3)
-    return (scaled - scaled.new_tensor(mean)[:, None, None]) / scaled.new_tensor(deviation)[:, None, None]
+    return scaled.sub_(scaled.new_tensor(mean)[:, None, None]).div_(scaled.new_tensor(deviation)[:, None, None])
 
 
 Item = tuple[int, int]
@@ -144,16 +157,26 @@ Item = tuple[int, int]
 Draw = Callable[[int], dict[str, Tensor]]
 
 
-class _Items(Dataset[tuple[Tensor, int, dict[str, Tensor]]]):
-    """Images by (index, seed), augmented by `transform`, and what `draw` draws for a later augmentation."""
+Loaded = tuple[Tensor, Tensor, dict[str, Tensor]]
+
+
+class _Items(Dataset[Loaded]):
+    """Batches of images by (index, seed), augmented by `transform`, and what `draw` draws for a later augmentation."""
 
     def __init__(self, store: ImageStore, transform: TrainTransform | None, draw: Draw | None) -> None:
         self.store, self.transform, self.draw = store, transform, draw
 
-    def __getitem__(self, item: Item) -> tuple[Tensor, int, dict[str, Tensor]]:
-        index, seed = item
-        image = self.store[index]
-        return self.transform(image, seed) if self.transform else image, index, self.draw(seed) if self.draw else {}
+    def __getitems__(self, items: list[Item]) -> Loaded:
+        indices, seeds = zip(*items, strict=True)
+        images = self.store.batch(indices)
+        if self.transform:
+            images = self.transform(images, seeds)
+        drawn = default_collate([self.draw(seed) for seed in seeds]) if self.draw else {}
+        return images, torch.tensor(indices), drawn
+
+
+def _as_it_is(loaded: Loaded) -> Loaded:
+    return loaded
 
 
 class _Batches:
@@ -193,6 +216,7 @@ class Loader:
         self._loader = DataLoader(
             _Items(store, now, later.draw if later else None),
             batch_sampler=self._batches,
+            collate_fn=_as_it_is,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.device is not None and self.device.type == "cuda" and workers > 0,
