@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 def choose(path: str, patch: pytest.MonkeyPatch) -> None:
     """Take the compiled loops, or those of NumPy and Python."""
     for module in (_table, _walk):
-        patch.setattr(module, "compiled", lambda: _compiled if path == "compiled" else None)
+        patch.setattr(module, "compiled", lambda _: _compiled if path == "compiled" else None)
 
 
 @pytest.fixture(params=PATHS)
@@ -301,14 +301,27 @@ print("faiss" in sys.modules)
 
 def test_without_numba_the_log_says_so_and_nothing_breaks(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "dfgs.samplers._compiled", None)
-    _extra.compiled.cache_clear()
+    _extra._compiled.cache_clear()
     caplog.set_level(logging.INFO, logger="dfgs")
     try:
-        assert _extra.compiled() is None
+        assert _extra.compiled(_extra.FEW) is None
         assert "without the compiled extra" in caplog.text
-        assert len(nearest([look_alikes(30)], 5)) == 30
+        assert len(nearest([look_alikes(_extra.FEW)], 5)) == _extra.FEW
     finally:
-        _extra.compiled.cache_clear()
+        _extra._compiled.cache_clear()
+
+
+@pytest.mark.parametrize(("identities", "is_imported"), [(992, False), (1000, True)])
+def test_numba_is_imported_where_its_loops_save_more_than_that_costs(identities: int, is_imported: bool) -> None:
+    code = f"""
+import sys
+import numpy as np
+from dfgs.samplers._neighbours import nearest
+nearest([np.random.default_rng(0).standard_normal(({identities}, 8), dtype=np.float32)], 5)
+print("numba" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(is_imported)]
 
 
 def test_the_sample_that_tells_the_recall_is_not_the_one_that_chose_the_lists(monkeypatch):

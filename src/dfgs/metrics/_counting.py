@@ -18,6 +18,8 @@ Counter = Callable[[NDArray[np.float32], IntArray, NDArray[np.float32], IntArray
 
 HELD_BLOCKS = 6
 MATCHES_AT_ONCE = 2_000_000
+SMALL = 2**24
+"""Scores in all below which importing numba takes longer than the compiled counter saves."""
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +99,9 @@ def _count_block(matches: Matches, scores: NDArray[np.float32], blocks: Blocks, 
     first = at[0] * blocks.height
     hide_own(blocks.pairs, scores, first, at[1] * blocks.width)
     bounds = np.searchsorted(matches.owner, np.arange(first, first + len(scores) + 1))
-    _counter()(scores, bounds, matches.score, matches.above, matches.level)
+    is_small = len(blocks.pairs.queries) * len(blocks.pairs.gallery) < SMALL
+    counter = count_rows if is_small else _counter()
+    counter(scores, bounds, matches.score, matches.above, matches.level)
 
 
 @cache

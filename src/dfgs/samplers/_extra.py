@@ -7,10 +7,17 @@ from types import ModuleType
 
 logger = logging.getLogger(__name__)
 
+FEW = 1000
+"""Identities below which importing numba takes longer than the loops save over a training's passes."""
+
+
+def compiled(identities: int) -> ModuleType | None:
+    """Return `_compiled`, or None without numba and for few identities; results are the same with either."""
+    return _compiled() if identities >= FEW else None
+
 
 @cache
-def compiled() -> ModuleType | None:
-    """Return `_compiled`, or None without numba; results are the same with either."""
+def _compiled() -> ModuleType | None:
     try:
         return import_module("dfgs.samplers._compiled")
     except (ImportError, RuntimeError) as error:  # RuntimeError: numba finds no folder for its cache

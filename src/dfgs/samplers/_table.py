@@ -27,7 +27,7 @@ class NeighbourTable:
         `rows`, `columns` int32 hold different rows each. A row is no neighbour of itself; a neighbour that a row has
         already is passed over.
         """
-        extra = compiled()
+        extra = compiled(len(self.rows))
         if extra is not None:
             extra.offer(block, rows, columns, both, self.distances, self.rows)
             return

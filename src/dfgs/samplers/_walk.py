@@ -22,7 +22,7 @@ def walk(edges: NDArray[np.int32], chunks: Ids, starts: Ids, number: int, *, res
     stays out, so the walk is the same and the push is one call. With the compiled extra the same walk is some ten times
     faster.
     """
-    extra = compiled()
+    extra = compiled(len(edges))
     if extra is not None:
         visited = np.empty(int(chunks.sum()), dtype=np.int64)
         table = np.ascontiguousarray(edges, dtype=np.int32)
