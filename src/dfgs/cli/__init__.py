@@ -1,6 +1,7 @@
 """The command line: one command per stage, called by the workflow's rules; heavy imports stay inside the commands."""
 
 import ctypes
+import gc
 import logging
 import os
 import sys
@@ -14,6 +15,10 @@ ROOMS = (stages, tables, weights, features, page, pictures, disk, statistics, ru
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Numbers of malloc.h. What is larger than the second is mapped on its own and goes back at once, as ever."""
+
+
+LIVING = 20_000
+"""New objects after which Python looks for unreachable ones: more than its 700, since imports leave none behind."""
 
 
 @click.group()
@@ -42,6 +47,7 @@ def main() -> None:
     for variable in THREAD_VARIABLES:
         # Another number of threads adds in another order: digests would depend on the cores of the machine.
         os.environ[variable] = "1"
+    gc.set_threshold(LIVING)
     keep_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("dfgs").setLevel(logging.INFO)
