@@ -121,6 +121,22 @@ def test_projected_features_of_a_resnet_are_open_clips_image_features(size: tupl
     torch.testing.assert_close(features.pooled, fourth[0].flatten(2).mean(2))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 64])
+def test_attention_pooling_of_the_mean_alone_is_open_clips_bit_for_bit_with_its_gradients(count: int) -> None:
+    clip, weights = build("dfgs-small"), torch.randn(count, 128, generator=torch.Generator().manual_seed(1))
+    encoder, batch = ImageEncoder(clip.visual, freeze_statistics=True), images(count=count)
+
+    def gradients(projected: Tensor) -> list[Tensor]:
+        encoder.zero_grad()
+        (projected * weights).sum().backward()
+        return [projected.detach(), *(p.grad.clone() for p in encoder.parameters() if p.grad is not None)]
+
+    pairs = list(zip(gradients(encoder(batch).projected), gradients(clip.visual(batch)), strict=True))
+    assert len(pairs) > 60
+    for found, expected in pairs:
+        assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_widths_are_those_of_the_features(architecture: str) -> None:
     encoder = ImageEncoder(build(architecture).visual, freeze_statistics=True)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from dfgs.config import BackboneSettings, Config, FinetuneSettings, PromptSettings
 from dfgs.data import normalise
@@ -440,6 +442,26 @@ def test_more_identities_per_batch_than_there_are_is_refused_with_both_numbers(o
     on_disk["models"]["tiny"]["batch"] = {"size": 24, "instances": 2}
     with pytest.raises(DfgsError, match=r"12.*10|10.*12"):
         run(job_of(on_disk))
+
+
+def test_the_optimiser_of_the_loop_moves_weights_as_the_one_without_loops_over_lists() -> None:
+    settings = SimpleNamespace(learning_rate=1e-2, weight_decay=1e-4, bias_factor=2.0)
+
+    def steps(plain: bool) -> list[bytes]:
+        torch.manual_seed(0)
+        encoder: Any = nn.Sequential(nn.Linear(37, 91), nn.ReLU(), nn.Linear(91, 5))
+        encoder.device = CPU
+        optimiser = loop._optimiser(SimpleNamespace(encoder=encoder, losses={}, settings=settings))  # type: ignore[arg-type]
+        assert all(group["foreach"] for group in optimiser.param_groups)
+        for group in optimiser.param_groups:
+            group["foreach"] = not plain
+        for _ in range(5):
+            optimiser.zero_grad()
+            encoder(torch.randn(8, 37)).square().mean().backward()
+            optimiser.step()
+        return [p.detach().numpy().tobytes() for p in encoder.parameters()]
+
+    assert steps(plain=False) == steps(plain=True)
 
 
 def test_biases_learn_at_their_own_factor_of_the_rate(on_disk: Values, run: Run, learned: dict[str, Path]) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -175,7 +176,7 @@ class _Items(Dataset[Loaded]):
         return images, torch.tensor(indices), drawn
 
 
-def _as_it_is(loaded: Loaded) -> Loaded:
+def _as_it_is(loaded: Any) -> Any:
     return loaded
 
 
@@ -216,7 +217,7 @@ class Loader:
         self._loader = DataLoader(
             _Items(store, now, later.draw if later else None),
             batch_sampler=self._batches,
-            collate_fn=_as_it_is,
+            collate_fn=_as_it_is,  # a batch is whole already
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.device is not None and self.device.type == "cuda" and workers > 0,

@@ -19,6 +19,8 @@ from dfgs.vision import ARCHITECTURES, open_clip
 
 ModifiedResNet: Any = open_clip.modified_resnet.ModifiedResNet
 VisionTransformer: Any = open_clip.transformer.VisionTransformer
+FEW_ROWS = 8
+"""Rows below which a BLAS may multiply by a routine of its own."""
 
 
 def build_clip(settings: BackboneSettings, weights: Path | None, seed: int = 0) -> Any:
@@ -261,17 +263,20 @@ def _attended(pool: Any, cells: Tensor) -> Tensor:
     """What open_clip's `AttentionPool2d` makes of cells (n, d, h, w), bit for bit: only the mean's answer is used.
 
     It projects queries and answers of all cells. Here the others' queries are zeros, which the kernel of the attention
-    still goes through, since one of another shape would add in another order.
+    still goes through, since one of another shape would add in another order; so would a product of very few rows.
     """
+    if len(cells) < FEW_ROWS:
+        whole: Tensor = pool(cells)
+        return whole
     flat = cells.flatten(2).permute(2, 0, 1)
     tokens = torch.cat([flat.mean(dim=0, keepdim=True), flat]) + pool.positional_embedding[:, None, :].to(flat.dtype)
     length, images, width = tokens.shape
     query = functional.pad(pool.q_proj(tokens[:1]), (0, 0, 0, 0, 0, length - 1))
-    heads = [
+    asked, known, told = (
         part.view(length, images * pool.num_heads, -1).transpose(0, 1).view(images, pool.num_heads, length, -1)
         for part in (query, pool.k_proj(tokens), pool.v_proj(tokens))
-    ]
-    answer = functional.scaled_dot_product_attention(*heads)[:, :, 0]
+    )
+    answer = functional.scaled_dot_product_attention(asked, known, told)[:, :, 0]
     pooled: Tensor = pool.c_proj(answer.reshape(images, width))
     return pooled
 
