@@ -49,7 +49,10 @@ def main() -> None:
 
 def resolved(name: str) -> str:
     git = ["git", "-C", str(ROOT), "rev-parse", "--short=12", f"{name}^{{commit}}"]
-    return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+    found = subprocess.run(git, check=False, capture_output=True, text=True)
+    if found.returncode:
+        sys.exit(f"error: {name!r} is no commit of {ROOT}; give a commit, branch or tag")
+    return found.stdout.strip()
 
 
 def cost(commit: str, tree: Path, arguments: argparse.Namespace) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """Benchmarks that need no GPU to be wrong: they run at the smallest size and claim nothing that was not measured."""
 
+import gzip
+import importlib
 import os
 import subprocess
 import sys
@@ -54,3 +56,29 @@ def test_the_training_benchmark_measures_on_the_cpu_and_leaves_the_rows_of_a_gpu
     empty = [row for row in rows if "vit-b-16" in row[0]]
     assert len(empty) == 17
     assert not any(cell.strip(" |") for row in empty for cell in row[1:])
+
+
+def grid_results(tree: Path, *, value: str, weights: bytes) -> Path:
+    """Leave one training's weights, queries and number as a grid would."""
+    for name in ("runs", "scores"):
+        (tree / "results" / name / "a").mkdir(parents=True)
+    (tree / "results/runs/a/weights.safetensors").write_bytes(weights)
+    (tree / "results/scores/a/per_query.csv.gz").write_bytes(gzip.compress(value.encode(), mtime=int(value)))
+    header = "experiment,source,target,split,model,sampler,seed,metric,value"
+    (tree / "results/metrics.csv").write_text(f"{header}\nmain,a,b,test,m,pk,0,mAP,{value}\n", encoding="utf-8")
+    return tree
+
+
+def test_two_grids_agree_only_where_every_weight_query_and_number_does(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    compared = importlib.import_module("default_grid")
+    one = grid_results(tmp_path / "one", value="7", weights=b"w")
+    others = [("7", b"w", [1, 1, 1]), ("8", b"w", [1, 0, 0]), ("7", b"v", [0, 1, 1])]
+    for number, (value, weights, expected) in enumerate(others):
+        other = grid_results(tmp_path / f"other-{number}", value=value, weights=weights)
+        both = [(name, *(dict(read(tree)) for tree in (one, other))) for name, read in compared.COMPARED.items()]
+        assert [compared.agree(*results) for results in both] == [bool(count) for count in expected]
+        assert [line for line in capsys.readouterr().out.splitlines() if "of 1" in line] == [
+            f"{name}: {count} of 1 equal" for name, count in zip(compared.COMPARED, expected, strict=True)
+        ]
+    assert not compared.agree("weights", {}, {}), "nothing in common is no agreement"
