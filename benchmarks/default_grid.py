@@ -2,9 +2,10 @@
 
     python benchmarks/default_grid.py BEFORE [AFTER] [--cores 2] [--config FILE] [--scratch DIR]
 
-Each commit is cloned into DIR and its whole grid is run there with the packages of this environment; a run that is
-there already is not made again. CPU seconds are those of all processes. Nothing else should run meanwhile. Exit status
-1 if weights, ranked queries or table cells differ: then the two are not the same work.
+Each commit is cloned into DIR and its whole grid is run there with the packages of this environment; a run with the same
+cores and configuration that is there already is not made again. CPU seconds are those of all processes. Nothing else
+should run meanwhile. Exit status 1 if weights, ranked queries or numbers of BEFORE are others in AFTER or lacking
+there: then the two are not the same work.
 """
 
 import argparse
@@ -57,13 +58,14 @@ def resolved(name: str) -> str:
 
 def cost(commit: str, tree: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Run a commit's grid in its clone and return CPU and wall seconds and the jobs; or read what it has cost."""
-    note = tree / "cost.json"
-    if not note.exists():
+    note, asked = tree / "cost.json", {"cores": arguments.cores, "config": arguments.config}
+    found: dict[str, float] = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    if not asked.items() <= found.items():
         shutil.rmtree(tree, ignore_errors=True)
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tree)], check=True)
         subprocess.run(["git", "-C", str(tree), "checkout", "--quiet", commit], check=True)
-        note.write_text(json.dumps(run(tree, arguments)), encoding="utf-8")
-    found: dict[str, float] = json.loads(note.read_text(encoding="utf-8"))
+        found = run(tree, arguments)
+        note.write_text(json.dumps(found | asked), encoding="utf-8")
     return found
 
 
@@ -108,11 +110,10 @@ COMPARED = {"weights": weights, "ranked queries": queries, "numbers": cells}
 
 
 def agree(name: str, before: dict[str, str], after: dict[str, str]) -> bool:
-    """Tell how many of the results that both have are equal; whether all are, and there are some."""
-    shared = sorted(before.keys() & after.keys())
-    differing = [key for key in shared if before[key] != after[key]]
-    print(f"{name}: {len(shared) - len(differing)} of {len(shared)} equal", *differing[:3], sep="\n  ")
-    return bool(shared) and not differing
+    """Tell how many of the results of `before` are the same in `after`; whether all are, and there are some."""
+    differing = [key for key in sorted(before) if before[key] != after.get(key)]
+    print(f"{name}: {len(before) - len(differing)} of {len(before)} equal", *differing[:3], sep="\n  ")
+    return bool(before) and not differing
 
 
 if __name__ == "__main__":

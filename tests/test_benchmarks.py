@@ -81,4 +81,6 @@ def test_two_grids_agree_only_where_every_weight_query_and_number_does(tmp_path:
         assert [line for line in capsys.readouterr().out.splitlines() if "of 1" in line] == [
             f"{name}: {count} of 1 equal" for name, count in zip(compared.COMPARED, expected, strict=True)
         ]
-    assert not compared.agree("weights", {}, {}), "nothing in common is no agreement"
+    assert not compared.agree("weights", {}, {}), "nothing is no agreement"
+    assert not compared.agree("weights", {"a": "1", "b": "2"}, {"a": "1"}), "nor is a lack"
+    assert compared.agree("weights", {"a": "1"}, {"a": "1", "b": "2"})
