@@ -2,9 +2,9 @@
 
     python benchmarks/default_grid.py BEFORE [AFTER] [--cores 2] [--config FILE] [--scratch DIR]
 
-Each commit is cloned into DIR and its whole grid is run there with the packages of this environment; a run with the same
-cores and configuration that is there already is not made again. CPU seconds are those of all processes. Nothing else
-should run meanwhile. Exit status 1 if weights, ranked queries or numbers of BEFORE are others in AFTER or lacking
+Each commit is cloned into DIR and its whole grid is run there with the packages of this environment; a run with the
+same cores and configuration that is there already is not made again. CPU seconds are those of all processes. Nothing
+else should run meanwhile. Exit status 1 if weights, ranked queries or numbers of BEFORE are others in AFTER or lacking
 there: then the two are not the same work.
 """
 

@@ -19,8 +19,8 @@ def walk(edges: NDArray[np.int32], chunks: Ids, starts: Ids, number: int, *, res
     chunks left and is not in the batch; without `restart` it ends the walk. A last partial batch is left out.
 
     Cost: O(k) per visit. Rows without chunks are dropped when they are popped, not when they are pushed: what is out
-    stays out, so the walk is the same and the push is one call. With the compiled extra, from `_extra.FEW` identities on,
-    the same walk is some ten times faster.
+    stays out, so the walk is the same and the push is one call. With the compiled extra, from `_extra.FEW` identities
+    on, the same walk is some ten times faster.
     """
     extra = compiled(len(edges))
     if extra is not None:
